@@ -1,0 +1,1 @@
+//! The consumer program: counts, audits and reports what it reads

@@ -1,0 +1,1 @@
+//! KinesisExperiment: wire types, validation rules, conversion

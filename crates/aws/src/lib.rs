@@ -1,0 +1,1 @@
+//! The ports of kinex-kcl on Amazon Kinesis and DynamoDB

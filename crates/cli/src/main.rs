@@ -1,0 +1,2 @@
+//! The `kinex` command.
+fn main() {}

@@ -1,0 +1,13 @@
+//! Leases, rebalancing and experiments as pure decisions.
+//!
+//! Everything here takes values (the rows that were read, the time that it is) and gives a value back (the plan, the
+//! next state, the write to send). Nothing here waits, reads a clock, draws a random number or talks to anybody; the
+//! crates around this one do that and feed the answers back in. That is what lets one set of rules run unchanged in a
+//! consumer, in the operator, and under the seeded scheduler of the simulation.
+
+pub mod id;
+pub mod lease;
+pub mod member;
+pub mod shard_map;
+pub mod time;
+pub mod worker;

@@ -1,0 +1,1 @@
+//! The producer program: numbered records at a held rate

@@ -50,40 +50,42 @@ fn packages() -> Vec<Value> {
         .args(["metadata", "--format-version", "1", "--no-deps", "--offline"])
         .current_dir(kinex_tidy::root())
         .output()
-        .unwrap();
+        .expect("cargo starts");
     assert!(
         out.status.success(),
         "cargo metadata: {}",
         String::from_utf8_lossy(&out.stderr)
     );
-    let mut all: Value = serde_json::from_slice(&out.stdout).unwrap();
-    all["packages"].as_array_mut().map(std::mem::take).unwrap()
+    let all: Value = serde_json::from_slice(&out.stdout).expect("cargo metadata prints JSON");
+    all["packages"]
+        .as_array()
+        .cloned()
+        .expect("the metadata lists the packages")
 }
 
-/// Names of the dependencies of a package; those of tests only when asked for.
-fn dependencies(package: &Value, with_tests: bool) -> BTreeSet<String> {
-    let all = package["dependencies"].as_array().unwrap();
-    let counts = |d: &&Value| with_tests || d["kind"] != "dev";
-    all.iter()
-        .filter(counts)
-        .map(|d| d["name"].as_str().unwrap().to_owned())
-        .collect()
+fn name(package: &Value) -> &str {
+    package["name"].as_str().expect("a package has a name")
+}
+
+/// Names of the dependencies of a package, those of its tests left out.
+fn dependencies(package: &Value) -> BTreeSet<&str> {
+    let all = package["dependencies"]
+        .as_array()
+        .expect("a package lists its dependencies");
+    all.iter().filter(|d| d["kind"] != "dev").map(name).collect()
 }
 
 #[test]
 fn every_arrow_between_crates_is_in_the_table() {
     let packages = packages();
-    let names: BTreeSet<&str> = packages.iter().map(|p| p["name"].as_str().unwrap()).collect();
+    let names: BTreeSet<&str> = packages.iter().map(name).collect();
     let listed: BTreeSet<&str> = ARROWS.iter().map(|(name, _)| *name).collect();
     assert_eq!(names, listed, "the table names every crate, and no other");
     for package in &packages {
-        let name = package["name"].as_str().unwrap();
+        let name = name(package);
         let (_, allowed) = ARROWS.iter().find(|(n, _)| *n == name).unwrap();
-        for dependency in dependencies(package, false).iter().filter(|d| d.starts_with("kinex-")) {
-            assert!(
-                allowed.contains(&dependency.as_str()),
-                "{name} must not know {dependency}"
-            );
+        for dependency in dependencies(package).iter().filter(|d| d.starts_with("kinex-")) {
+            assert!(allowed.contains(dependency), "{name} must not know {dependency}");
         }
     }
 }
@@ -91,8 +93,8 @@ fn every_arrow_between_crates_is_in_the_table() {
 #[test]
 fn the_sdk_and_the_database_each_have_one_user() {
     for package in packages() {
-        let name = package["name"].as_str().unwrap();
-        for dependency in dependencies(&package, false) {
+        let name = name(&package);
+        for dependency in dependencies(&package) {
             for (prefix, user) in RESERVED {
                 assert!(
                     !dependency.starts_with(prefix) || name == *user,
@@ -106,10 +108,10 @@ fn the_sdk_and_the_database_each_have_one_user() {
 #[test]
 fn the_core_has_nothing_that_waits_below_it() {
     let packages = packages();
-    let core = packages.iter().find(|p| p["name"] == "kinex-core").unwrap();
-    for dependency in dependencies(core, false) {
+    let core = packages.iter().find(|p| name(p) == "kinex-core").unwrap();
+    for dependency in dependencies(core) {
         assert!(
-            !NOT_IN_CORE.contains(&dependency.as_str()),
+            !NOT_IN_CORE.contains(&dependency),
             "kinex-core must not use {dependency}"
         );
     }

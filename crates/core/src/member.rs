@@ -12,284 +12,81 @@
 //! `now` never goes back and counts suspend. Nobody delivers a record of a hold at or after the moment that the newest
 //! [`Action::Start`] or [`Action::Extend`] of that hold named. The clock's *rate* is right within the margin.
 
-use std::time::Duration;
+mod config;
+mod messages;
 
+use std::collections::BTreeMap;
+
+pub use self::config::{Config, Mismatch, Rules, Strategy};
+pub use self::messages::{Action, Event, Exit, Hold, Note, Reply, Request, RequestId, StopReason, Written};
 use crate::id::{ShardId, WorkerId};
-use crate::lease::{Checkpoint, Fence, Lease, LeaseWrite};
+use crate::lease::Process;
 use crate::time::Moment;
-use crate::worker::{Departure, Group, RenewalMode, WorkerRow, WorkerWrite};
 
-/// Matches an answer with its request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct RequestId(pub u64);
-
-/// Something to ask of the lease table or the workers' table. Reads are strongly consistent.
+/// Who a member is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Request {
-    /// The group row, made with this renewal mode when there is none.
-    OpenGroup(RenewalMode),
-    /// The group row and the rows of all workers.
-    Members,
-    /// One worker's row.
-    Worker(WorkerId),
-    /// All lease rows, every page.
-    Leases,
-    /// One lease row.
-    Lease(ShardId),
-    /// A conditional write of a lease row.
-    WriteLease(LeaseWrite),
-    /// A conditional write of a worker's row.
-    WriteWorker(WorkerWrite),
+pub struct Profile {
+    /// The name and the process start.
+    pub process: Process,
+    /// The most leases that it may have.
+    pub hard_cap: Option<u32>,
+    /// Where it can be poked, `host:port`.
+    pub address: Option<String>,
+    /// When the process started, for error texts only (RFC 3339).
+    pub started: String,
 }
 
-/// How a conditional write ended; either way with the row as it now is, or `None` when there is no row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Written<T> {
-    /// The condition held and the change is made.
-    Done(Option<T>),
-    /// The condition did not hold and nothing is changed. (It may be one's own earlier write whose reply was lost.)
-    Refused(Option<T>),
+/// One worker in the lease protocol.
+#[derive(Debug)]
+pub struct Member {
+    config: Config,
+    profile: Profile,
+    wake: Moment,
 }
 
-/// The answer to a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reply {
-    /// To [`Request::OpenGroup`].
-    Group(Group),
-    /// To [`Request::Members`].
-    Members {
-        /// `None` before anybody has opened the group.
-        group: Option<Group>,
-        /// In the order of their ids.
-        workers: Vec<WorkerRow>,
-    },
-    /// To [`Request::Worker`].
-    Worker(Option<WorkerRow>),
-    /// To [`Request::Leases`]; a row that cannot be read is left out.
-    Leases(Vec<Lease>),
-    /// To [`Request::Lease`].
-    Lease(Option<Lease>),
-    /// To [`Request::WriteLease`].
-    LeaseWritten(Written<Lease>),
-    /// To [`Request::WriteWorker`].
-    WorkerWritten(Written<WorkerRow>),
-    /// No answer in time, or an error: the write may or may not have happened.
-    Failed,
-}
-
-/// A lease in the epoch in which this process got it.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Hold {
-    /// The lease.
-    pub key: ShardId,
-    /// What this process's writes are fenced by.
-    pub fence: Fence,
-}
-
-/// Something that happened outside.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// An answer, or the news that none came.
-    Reply {
-        /// Of which request.
-        id: RequestId,
-        /// The answer.
-        reply: Reply,
-    },
-    /// A peer hints that there is something to see. Only shortens a wait.
-    Poked,
-    /// Lease rows were added or finished by this process: look again soon.
-    LineageChanged,
-    /// Asked for by [`Action::Drain`]: nothing is in flight any more, and this is how far it came.
-    Drained {
-        /// The hold.
-        hold: Hold,
-        /// The last position that was processed; `None` when none was since the last checkpoint.
-        checkpoint: Option<Checkpoint>,
-    },
-    /// A checkpoint of this process was written, or refused because the lease is lost.
-    Checkpointed {
-        /// The hold.
-        hold: Hold,
-        /// When the write was first sent.
-        sent: Moment,
-        /// The outcome.
-        written: Written<Lease>,
-    },
-    /// The shard is at its end, and the checkpoint says so: the hold is over.
-    ShardEnded {
-        /// The hold.
-        hold: Hold,
-    },
-    /// Leave: give every lease away and then exit.
-    Depart(Departure),
-}
-
-/// Why a hold is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum StopReason {
-    /// Another process has the lease, or the row is gone. No checkpoint can be written any more.
-    Lost,
-    /// The hand-off is complete; the final checkpoint was part of it.
-    Yielded,
-    /// This worker is leaving and gave the lease up.
-    Released,
-    /// This process must stop at once.
-    Evicted,
-}
-
-/// Why the process must end.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Exit {
-    /// Left in good order; every lease is given away.
-    Departed,
-    /// Another live process has this worker's name.
-    NameInUse(Box<WorkerRow>),
-    /// This process's row is of another incarnation, or says that it has ended.
-    Replaced(Option<Box<WorkerRow>>),
-    /// The table belongs to workers with the other renewal mode.
-    RenewalModeDiffers {
-        /// What the table says.
-        table: RenewalMode,
-        /// What this worker is set to.
-        mine: RenewalMode,
-    },
-}
-
-/// What the shell shall do.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Send a request and hand the answer in. Requests of one member may be under way together.
-    Send {
-        /// Names the request in its [`Event::Reply`].
-        id: RequestId,
-        /// The request.
-        request: Request,
-    },
-    /// Start to deliver the records of a shard behind its checkpoint, before `until` and no later.
-    Start {
-        /// The hold.
-        hold: Hold,
-        /// The row as last read.
-        lease: Box<Lease>,
-        /// End of the window.
-        until: Moment,
-    },
-    /// The window of the hold is longer now (after a lapse: delivery may go on).
-    Extend {
-        /// The hold.
-        hold: Hold,
-        /// End of the window.
-        until: Moment,
-    },
-    /// Finish the batch in flight, fetch nothing new, then say [`Event::Drained`].
-    Drain {
-        /// The hold.
-        hold: Hold,
-    },
-    /// Stop at once; write nothing more under this hold.
-    Stop {
-        /// The hold.
-        hold: Hold,
-        /// Why.
-        reason: StopReason,
-    },
-    /// Hint to a peer that there is something to see; it may be lost.
-    Poke {
-        /// Its address, `host:port`.
-        address: String,
-    },
-    /// Something worth a log line, a counter, an event; nothing to do.
-    Note(Note),
-    /// Stop everything; every hold has been stopped by an earlier action.
-    Exit(Exit),
-}
-
-/// A decision, with its reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Note {
-    /// The set of workers that share the leases is another one.
-    Membership {
-        /// The workers, in the order of their ids.
-        workers: Vec<WorkerId>,
-        /// Those of the set before that are proved or judged dead.
-        dead: Vec<WorkerId>,
-    },
-    /// A lease came to this worker.
-    Moved {
-        /// The lease.
-        key: ShardId,
-        /// Who had it before.
-        from: Option<WorkerId>,
-        /// How it came: `orphan`, `dead`, `ended`, `handoff`, `handoff-timeout`, `own-name`, `steal`.
-        reason: &'static str,
-    },
-    /// A conditional write was refused: somebody else was first.
-    Conflict {
-        /// The lease.
-        key: ShardId,
-        /// Which write.
-        write: &'static str,
-    },
-    /// The window of a hold ended before its renewal came back.
-    Lapsed {
-        /// The hold.
-        hold: Hold,
-    },
-    /// A plan was made from a full view.
-    Planned {
-        /// Runnable leases.
-        leases: usize,
-        /// Live workers.
-        workers: usize,
-        /// Leases that shall come to this worker.
-        coming: usize,
-    },
-    /// There are more leases than the caps of all workers together allow.
-    CapExceeded {
-        /// Leases above the caps.
-        by: usize,
-        /// Whether they stay unowned (`Strict`) or are dealt out evenly (`Cover`).
-        unowned: bool,
-    },
-}
-
-/// Settings of the protocol; validated by [`Config::check`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Config {
-    /// F: how long a silent worker counts as alive.
-    pub failover_after: Duration,
-    /// How often windows are renewed; less than F (default F/3).
-    pub renew_every: Duration,
-    /// What is taken off a window for clocks that run at different rates (default F/100).
-    pub margin: Duration,
-    /// P: how often the workers' rows are read.
-    pub poll_every: Duration,
-    /// S: how long the set of workers must stand still before leases move; at least P.
-    pub settle_for: Duration,
-    /// How long an asker waits for a yield before it takes the lease; more than F.
-    pub handoff_timeout: Duration,
-    /// How often an asker looks whether the lease was yielded.
-    pub handoff_poll: Duration,
-    /// How many takes and asks may be under way together.
-    pub moves_in_flight: usize,
-    /// How windows are renewed.
-    pub renewal: RenewalMode,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        let failover_after = Duration::from_secs(10);
+impl Member {
+    /// A worker that has said nothing yet. Its first [`deadline`](Self::deadline) is `now`.
+    pub fn new(config: Config, profile: Profile, now: Moment) -> Self {
         Self {
-            failover_after,
-            renew_every: failover_after / 3,
-            margin: failover_after / 100,
-            poll_every: Duration::from_secs(1),
-            settle_for: Duration::from_millis(1_200),
-            handoff_timeout: Duration::from_secs(30),
-            handoff_poll: Duration::from_millis(250),
-            moves_in_flight: 32,
-            renewal: RenewalMode::PerWorker,
+            config,
+            profile,
+            wake: now,
         }
+    }
+
+    /// When [`poll`](Self::poll) must be called next. It changes with every `poll` and `on`.
+    pub fn deadline(&self) -> Moment {
+        self.wake
+    }
+
+    /// Time has passed.
+    pub fn poll(&mut self, now: Moment) -> Vec<Action> {
+        self.wake = now + self.config.poll_every;
+        Vec::new()
+    }
+
+    /// Something happened.
+    pub fn on(&mut self, now: Moment, _event: Event) -> Vec<Action> {
+        self.poll(now)
+    }
+
+    /// Who this is.
+    pub fn profile(&self) -> &Profile {
+        &self.profile
+    }
+
+    /// The settings.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The leases that this process has at present, delivering or not, with the end of each window.
+    pub fn holds(&self) -> BTreeMap<ShardId, (Hold, Moment)> {
+        BTreeMap::new()
+    }
+
+    /// The workers that share the leases, as far as this one knows.
+    pub fn workers(&self) -> Vec<WorkerId> {
+        Vec::new()
     }
 }

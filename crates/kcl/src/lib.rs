@@ -1,3 +1,22 @@
 //! A Kinesis client library: workers that share the shards of a stream by leases.
 
+mod checkpointer;
+mod clock;
+mod config;
+mod events;
+mod log;
+mod message;
 pub mod ports;
+mod processor;
+mod worker;
+
+pub use checkpointer::{CheckpointError, Checkpointer};
+pub use config::{ConfigError, InitialPosition, OutOfRange, WorkerConfig};
+pub use events::WorkerEvent;
+pub use processor::{ProcessorError, ProcessorFactory, Record, RecordBatch, RecordProcessor, ShardStart};
+pub use worker::{Ended, Error, HoldState, HoldStatus, Status, Worker, WorkerBuilder, WorkerHandle};
+
+pub use kinex_core::id::{Epoch, HashRange, Incarnation, SequenceNumber, ShardId, WorkerId};
+pub use kinex_core::lease::{Checkpoint, Position};
+pub use kinex_core::member::{Config as ProtocolConfig, StopReason};
+pub use kinex_core::worker::{Departure, RenewalMode};

@@ -1,0 +1,215 @@
+//! The settings of a worker, each default with its reason, and the relations between them.
+
+use std::time::Duration;
+
+use kinex_core::member;
+
+/// Where an application that has never read a stream begins.
+///
+/// Only shards that are there at the first look begin here; a shard that appears later is always read from its start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InitialPosition {
+    /// Behind the newest record.
+    Latest,
+    /// At the oldest record.
+    TrimHorizon,
+    /// At the first record that arrived at or after this time, in milliseconds since 1970.
+    AtTimestamp(i64),
+}
+
+/// What to do with a user record of an aggregate whose hash key is outside the range of the shard.
+///
+/// The producer library aggregates for the shards that it knows, so such records appear shortly after a split.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutOfRange {
+    /// Drop and count it, as the Java library does: the shard it belongs to is read by somebody else.
+    Drop,
+    /// Deliver it all the same.
+    Deliver,
+}
+
+/// The settings of a worker. Check them as a whole with [`WorkerConfig::check`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkerConfig {
+    /// The lease protocol: failover time, poll, settle delay, hand-off.
+    pub protocol: member::Config,
+    /// The most leases that this worker may have; `None`: its fair share, however large.
+    pub max_leases: Option<u32>,
+    /// `host:port` where other workers can poke this one; `None`: they wait for its next poll.
+    pub address: Option<String>,
+    /// Where an application that has never read the stream begins.
+    pub initial_position: InitialPosition,
+    /// Whether a child shard waits until all of its parents are processed to the end.
+    pub process_parent_shard_before_children: bool,
+    /// How often the shards of the stream are listed, by the few workers that do so.
+    pub sync_every: Duration,
+    /// The pause after a read that found nothing new.
+    pub idle_between_reads: Duration,
+    /// The most records of one read; Kinesis allows 10,000.
+    pub read_records_max: usize,
+    /// Reads of one shard per second that are left to this application; Kinesis allows 5 for all of them together.
+    pub reads_per_second: u32,
+    /// Bytes of one shard per second that are left to this application; Kinesis allows 2 MiB for all of them together.
+    pub bytes_per_second: u32,
+    /// How many reads of one shard are fetched ahead of the processor.
+    pub prefetch: usize,
+    /// Bytes of records that are fetched and not yet processed, over all shards.
+    pub memory_max: usize,
+    /// The most user records of one call of the processor.
+    pub batch_records_max: usize,
+    /// What becomes of aggregated user records that belong to another shard.
+    pub out_of_range: OutOfRange,
+    /// How often a call of the processor that failed is made again before its shard is halted.
+    pub processor_retries: u32,
+    /// The pause before the first retry; it doubles with each one, up to [`Self::retry_pause_max`].
+    pub retry_pause: Duration,
+    /// The longest pause between two retries.
+    pub retry_pause_max: Duration,
+    /// How long a processor may take to come to a rest when its lease is asked for or the worker leaves.
+    pub drain_timeout: Duration,
+    /// How long one request to the tables or the stream may take.
+    pub request_timeout: Duration,
+    /// How many events a subscriber may lag behind before it misses some.
+    pub events_kept: usize,
+}
+
+impl Default for WorkerConfig {
+    fn default() -> Self {
+        Self {
+            protocol: member::Config::default(),
+            // The fair share is the point of the library; a cap is for machines that cannot do more.
+            max_leases: None,
+            // Without a listener there is nobody to poke.
+            address: None,
+            // Nothing that is in the stream is passed over unless somebody says so.
+            initial_position: InitialPosition::TrimHorizon,
+            // Children are read at once, so that a split never makes anybody wait for a slow parent.
+            process_parent_shard_before_children: false,
+            // The few workers that list make about one call per second together; the quota is 1,000.
+            sync_every: Duration::from_secs(2),
+            // Leaves four of the five reads per second to other applications, and costs at most a second of delay.
+            idle_between_reads: Duration::from_secs(1),
+            // The most that Kinesis gives; the byte budget bounds what it means.
+            read_records_max: 10_000,
+            // The quota of a shard.
+            reads_per_second: 5,
+            bytes_per_second: 2 * 1024 * 1024,
+            // One read in the processor's hands, one ready.
+            prefetch: 1,
+            // A read has 10 MiB at most: six of the largest together.
+            memory_max: 64 * 1024 * 1024,
+            // Bounds the memory of an aggregate that unfolds into very many user records.
+            batch_records_max: 1_000,
+            // As every other client library.
+            out_of_range: OutOfRange::Drop,
+            // With the pauses below a shard is halted after about six seconds of failures in a row.
+            processor_retries: 6,
+            retry_pause: Duration::from_millis(100),
+            retry_pause_max: Duration::from_secs(10),
+            // Less than the asker's patience (30 s), so that a slow processor still hands over in good order.
+            drain_timeout: Duration::from_secs(20),
+            // Less than a third of F: a renewal that hangs is sent again twice before its window ends.
+            request_timeout: Duration::from_secs(3),
+            // Some minutes of events of a busy worker.
+            events_kept: 1_024,
+        }
+    }
+}
+
+/// The settings contradict each other or are out of bounds.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+impl WorkerConfig {
+    /// Checks every setting and every relation between two of them.
+    ///
+    /// # Errors
+    /// The first one that does not hold, with the names of both sides.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let Self {
+            protocol,
+            max_leases,
+            address: _,
+            initial_position,
+            process_parent_shard_before_children: _,
+            sync_every,
+            idle_between_reads,
+            read_records_max,
+            reads_per_second,
+            bytes_per_second,
+            prefetch,
+            memory_max,
+            batch_records_max,
+            out_of_range: _,
+            processor_retries: _,
+            retry_pause,
+            retry_pause_max,
+            drain_timeout,
+            request_timeout,
+            events_kept,
+        } = self;
+        let rules = [
+            (*max_leases != Some(0), "max_leases must be at least 1".to_owned()),
+            (
+                !matches!(initial_position, InitialPosition::AtTimestamp(millis) if *millis < 0),
+                "initial_position: the timestamp must not be before 1970".to_owned(),
+            ),
+            (!sync_every.is_zero(), "sync_every must be more than 0".to_owned()),
+            (
+                *idle_between_reads <= Duration::from_secs(240),
+                "idle_between_reads must be at most 240 s: an iterator lives 300 s".to_owned(),
+            ),
+            (
+                (1..=10_000).contains(read_records_max),
+                format!("read_records_max must be 1 to 10,000, not {read_records_max}"),
+            ),
+            (
+                (1..=5).contains(reads_per_second),
+                format!("reads_per_second must be 1 to 5, the quota of a shard, not {reads_per_second}"),
+            ),
+            (
+                (1..=2 * 1024 * 1024).contains(bytes_per_second),
+                format!("bytes_per_second must be 1 to 2,097,152, the quota of a shard, not {bytes_per_second}"),
+            ),
+            (
+                (1..=64).contains(prefetch),
+                format!("prefetch must be 1 to 64, not {prefetch}"),
+            ),
+            (
+                *memory_max >= READ_BYTES_MAX && *memory_max <= u32::MAX as usize,
+                format!("memory_max must be 10 MiB (one read) to 4 GiB, not {memory_max} bytes"),
+            ),
+            (
+                (1..=100_000).contains(batch_records_max),
+                format!("batch_records_max must be 1 to 100,000, not {batch_records_max}"),
+            ),
+            (
+                retry_pause <= retry_pause_max,
+                format!("retry_pause ({retry_pause:?}) must not be more than retry_pause_max ({retry_pause_max:?})"),
+            ),
+            (
+                *drain_timeout < protocol.handoff_timeout,
+                format!(
+                    "drain_timeout ({drain_timeout:?}) must be less than handoff_timeout ({:?})",
+                    protocol.handoff_timeout
+                ),
+            ),
+            (
+                !request_timeout.is_zero() && *request_timeout < protocol.failover_after,
+                format!(
+                    "request_timeout ({request_timeout:?}) must be more than 0 and less than failover_after ({:?})",
+                    protocol.failover_after
+                ),
+            ),
+            (*events_kept >= 1, "events_kept must be at least 1".to_owned()),
+        ];
+        match rules.into_iter().find(|(holds, _)| !holds) {
+            Some((_, rule)) => Err(ConfigError(rule)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The most bytes that one read of Kinesis returns.
+pub(crate) const READ_BYTES_MAX: usize = 10 * 1024 * 1024;

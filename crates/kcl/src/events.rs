@@ -1,0 +1,208 @@
+//! What a worker did and why, as values that anybody may subscribe to.
+//!
+//! The library keeps no metrics; who wants some counts these.
+
+use std::collections::BTreeSet;
+
+use kinex_core::id::{Epoch, ShardId, WorkerId};
+use kinex_core::lease::Checkpoint;
+use kinex_core::member::StopReason;
+use tokio::sync::broadcast;
+
+/// Something that a worker did or found, with the reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WorkerEvent {
+    /// The set of workers that share the leases is another one.
+    Membership {
+        /// The workers, in the order of their ids.
+        workers: Vec<WorkerId>,
+        /// Those of the set before that are proved or judged dead.
+        dead: Vec<WorkerId>,
+    },
+    /// A plan was made from a full view of the tables.
+    Planned {
+        /// Runnable leases.
+        leases: usize,
+        /// Live workers.
+        workers: usize,
+        /// Leases that shall come to this worker.
+        coming: usize,
+    },
+    /// There are more leases than the caps of all workers together allow.
+    CapExceeded {
+        /// Leases above the caps.
+        by: usize,
+        /// Whether they stay unowned or are dealt out evenly.
+        unowned: bool,
+    },
+    /// A lease came to this worker.
+    LeaseMoved {
+        /// The lease.
+        shard: ShardId,
+        /// Who had it before.
+        from: Option<WorkerId>,
+        /// How it came: `orphan`, `dead`, `ended`, `handoff`, `handoff-timeout`, `own-name`, `steal`.
+        reason: &'static str,
+    },
+    /// A conditional write was refused because somebody else was first.
+    Conflict {
+        /// The lease.
+        shard: ShardId,
+        /// Which write.
+        write: &'static str,
+    },
+    /// Records of a shard are read from here on.
+    ShardStarted {
+        /// The shard.
+        shard: ShardId,
+        /// The epoch of the lease.
+        epoch: Epoch,
+        /// Where reading starts.
+        checkpoint: Checkpoint,
+        /// The shards that it was split off or merged from.
+        parents: BTreeSet<ShardId>,
+    },
+    /// The lease is asked for, or the worker leaves: the processor comes to a rest.
+    ShardDraining {
+        /// The shard.
+        shard: ShardId,
+        /// The epoch of the lease.
+        epoch: Epoch,
+    },
+    /// The lease is no longer this worker's.
+    ShardStopped {
+        /// The shard.
+        shard: ShardId,
+        /// The epoch of the lease.
+        epoch: Epoch,
+        /// Why.
+        reason: StopReason,
+    },
+    /// The window of a lease ended before its renewal came back; nothing is delivered until one does.
+    WindowLapsed {
+        /// The shard.
+        shard: ShardId,
+        /// The epoch of the lease.
+        epoch: Epoch,
+    },
+    /// A processor made a checkpoint, or tried to.
+    Checkpointed {
+        /// The shard.
+        shard: ShardId,
+        /// The epoch of the lease.
+        epoch: Epoch,
+        /// Whether it is written; otherwise the lease is lost.
+        written: bool,
+    },
+    /// Every record of a closed shard is processed.
+    ShardEnded {
+        /// The shard.
+        shard: ShardId,
+        /// The shards that follow it.
+        children: BTreeSet<ShardId>,
+    },
+    /// The row of a shard was added to the lease table.
+    LeaseCreated {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// The row of a finished shard was removed from the lease table.
+    LeaseDeleted {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// A call of the processor failed and will be made again.
+    ProcessorFailed {
+        /// The shard.
+        shard: ShardId,
+        /// Which call.
+        call: &'static str,
+        /// How many times it has failed in a row.
+        attempt: u32,
+        /// What the processor said, or that it panicked.
+        error: String,
+    },
+    /// ALARM: a call of the processor failed too often. The shard's records stand still; its lease is kept.
+    ShardHalted {
+        /// The shard.
+        shard: ShardId,
+        /// Which call.
+        call: &'static str,
+        /// What the processor said, or that it panicked.
+        error: String,
+    },
+    /// The processor did not come to a rest in time; its lease goes without a final checkpoint.
+    DrainTimedOut {
+        /// The shard.
+        shard: ShardId,
+        /// The epoch of the lease.
+        epoch: Epoch,
+    },
+    /// Records that look like an aggregate of the producer library but cannot be taken apart; delivered as they are.
+    BadAggregate {
+        /// The shard.
+        shard: ShardId,
+        /// The Kinesis record's sequence number.
+        sequence: String,
+        /// The length of its payload.
+        bytes: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Aggregated user records whose hash key belongs to another shard.
+    OutOfRange {
+        /// The shard.
+        shard: ShardId,
+        /// How many of one read.
+        records: u64,
+        /// Whether they were dropped.
+        dropped: bool,
+    },
+    /// The checkpoint lies before the oldest record that the stream still has: records are gone.
+    BehindHorizon {
+        /// The shard.
+        shard: ShardId,
+        /// Where reading should have gone on.
+        checkpoint: Checkpoint,
+    },
+    /// A request to a table or to the stream failed; it will be made again where that helps.
+    RequestFailed {
+        /// The request, such as `GetRecords shardId-0`.
+        request: String,
+        /// What kind of failure.
+        kind: crate::ports::FaultKind,
+        /// What the answer was.
+        message: String,
+    },
+    /// A lease row could not be read and is skipped.
+    UnreadableLease {
+        /// The row's key.
+        key: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}
+
+/// Hands events to whoever listens, and to the log.
+#[derive(Clone, Debug)]
+pub(crate) struct Events {
+    sender: broadcast::Sender<WorkerEvent>,
+}
+
+impl Events {
+    pub(crate) fn new(kept: usize) -> Self {
+        Self {
+            sender: broadcast::channel(kept).0,
+        }
+    }
+
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<WorkerEvent> {
+        self.sender.subscribe()
+    }
+
+    /// Never waits: nobody listening, or somebody slow, is no concern of the worker's.
+    pub(crate) fn tell(&self, event: WorkerEvent) {
+        crate::log::event(&event);
+        let _ = self.sender.send(event);
+    }
+}

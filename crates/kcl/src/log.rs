@@ -1,0 +1,32 @@
+//! Events as log lines. Nothing from a record's payload or key is ever logged.
+
+use tracing::{debug, error, info, warn};
+
+use crate::events::WorkerEvent;
+
+/// ERROR needs a person, WARN is unexpected but went on, INFO is a change of state, DEBUG a round.
+pub(crate) fn event(event: &WorkerEvent) {
+    match event {
+        WorkerEvent::ShardHalted { .. } => error!(?event, "shard halted"),
+        WorkerEvent::ProcessorFailed { .. }
+        | WorkerEvent::DrainTimedOut { .. }
+        | WorkerEvent::WindowLapsed { .. }
+        | WorkerEvent::BadAggregate { .. }
+        | WorkerEvent::BehindHorizon { .. }
+        | WorkerEvent::UnreadableLease { .. }
+        | WorkerEvent::RequestFailed { .. } => warn!(?event),
+        WorkerEvent::Membership { .. }
+        | WorkerEvent::CapExceeded { .. }
+        | WorkerEvent::LeaseMoved { .. }
+        | WorkerEvent::ShardStarted { .. }
+        | WorkerEvent::ShardDraining { .. }
+        | WorkerEvent::ShardStopped { .. }
+        | WorkerEvent::ShardEnded { .. }
+        | WorkerEvent::LeaseCreated { .. }
+        | WorkerEvent::LeaseDeleted { .. } => info!(?event),
+        WorkerEvent::Planned { .. }
+        | WorkerEvent::Conflict { .. }
+        | WorkerEvent::Checkpointed { .. }
+        | WorkerEvent::OutOfRange { .. } => debug!(?event),
+    }
+}

@@ -1,0 +1,40 @@
+//! What the shard consumers and the handle say to the driver.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kinex_core::id::ShardId;
+use kinex_core::lease::{Checkpoint, Lease};
+use kinex_core::member::Hold;
+use kinex_core::worker::Departure;
+use tokio::sync::oneshot;
+
+use crate::checkpointer::CheckpointError;
+
+/// To the driver, which alone talks to the tables.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Write progress, and say how it ended.
+    Checkpoint {
+        hold: Arc<Hold>,
+        checkpoint: Checkpoint,
+        children: BTreeSet<ShardId>,
+        reply: oneshot::Sender<Result<(), CheckpointError>>,
+    },
+    /// Add these rows unless they are there.
+    Create {
+        leases: Vec<Lease>,
+        reply: oneshot::Sender<Result<(), CheckpointError>>,
+    },
+    /// The processor of the hold rests, and this is its final checkpoint.
+    Drained {
+        hold: Arc<Hold>,
+        checkpoint: Option<Checkpoint>,
+    },
+    /// The shard's end is written.
+    ShardEnded { hold: Arc<Hold> },
+    /// A peer's hint.
+    Poke,
+    /// Leave.
+    Depart(Departure),
+}

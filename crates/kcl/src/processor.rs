@@ -1,0 +1,134 @@
+//! What the user of the library writes: the processor of one shard's records, and the factory that makes them.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use kinex_core::id::{Epoch, HashRange, ShardId};
+use kinex_core::lease::{Checkpoint, Position};
+
+use crate::checkpointer::Checkpointer;
+
+/// Why a processor could not do its work; its text appears in the event [`crate::WorkerEvent::ProcessorFailed`].
+pub type ProcessorError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A shard as its processor finds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShardStart {
+    /// The shard.
+    pub shard: ShardId,
+    /// Grows with every change of the lease's owner: of two processors of one shard the one with the larger epoch is
+    /// the later one.
+    pub epoch: Epoch,
+    /// Records after this one will be delivered.
+    pub checkpoint: Checkpoint,
+    /// The shards that this one was split off or merged from.
+    pub parents: BTreeSet<ShardId>,
+    /// The hash keys of the shard, when they are known.
+    pub hash_range: Option<HashRange>,
+}
+
+/// A user record: one that was sent as it is, or one that was taken out of an aggregate of the producer library.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its place in the shard, for checkpoints.
+    pub position: Position,
+    /// The key that chose the shard.
+    pub partition_key: Arc<str>,
+    /// The hash key that chose the shard instead of the partition key, when an aggregated record names one.
+    pub explicit_hash_key: Option<u128>,
+    /// The payload.
+    pub data: Bytes,
+    /// When Kinesis took it, in milliseconds since 1970.
+    pub arrived_millis: i64,
+    /// Whether it was taken out of an aggregate.
+    pub aggregated: bool,
+}
+
+/// Records of one shard, in their order. Never empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecordBatch {
+    /// The shard.
+    pub shard: ShardId,
+    /// The records.
+    pub records: Vec<Record>,
+    /// How far the read that they came from was behind the newest record.
+    pub behind_millis: u64,
+}
+
+/// Processes the records of one shard while this worker holds its lease.
+///
+/// # Expected flow
+/// `initialize` once, then `process` for each batch, and at the end one of `shard_ended`, `shutdown_requested` or
+/// `lease_lost`. The calls of one processor never overlap.
+///
+/// # Guarantees
+/// Every record is delivered at least once; records of one processor come in order. A record comes again only after a
+/// failed call, or when its predecessor in another process died or lost the lease before a checkpoint.
+///
+/// # Errors
+/// A call that returns an error or panics is made again with the same arguments after a pause, and after
+/// `processor_retries` of them the shard is halted: nothing more is delivered, nothing is skipped, the lease is kept,
+/// and [`crate::WorkerEvent::ShardHalted`] tells.
+pub trait RecordProcessor: Send + 'static {
+    /// Called before the first record.
+    fn initialize(&mut self, start: &ShardStart) -> impl Future<Output = Result<(), ProcessorError>> + Send {
+        let _ = start;
+        async { Ok(()) }
+    }
+
+    /// Processes a batch. Nothing is checkpointed unless the processor says so.
+    fn process(
+        &mut self,
+        batch: &RecordBatch,
+        checkpointer: &Checkpointer,
+    ) -> impl Future<Output = Result<(), ProcessorError>> + Send;
+
+    /// Another process has the lease now, or may have it: no checkpoint can be written, and records since the last one
+    /// will be delivered again elsewhere. Drop what is not yet durable.
+    fn lease_lost(&mut self) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
+    /// Every record of the closed shard has been processed. Make durable what is not: after `Ok` the library marks the
+    /// shard as done for ever.
+    fn shard_ended(&mut self, checkpointer: &Checkpointer) -> impl Future<Output = Result<(), ProcessorError>> + Send {
+        let _ = checkpointer;
+        async { Ok(()) }
+    }
+
+    /// The lease goes to another worker in good order, or this worker leaves. Make durable what is not: after `Ok`
+    /// everything that was processed counts as done and becomes the final checkpoint, which is part of the transfer;
+    /// after an error the last written checkpoint stands.
+    fn shutdown_requested(
+        &mut self,
+        checkpointer: &Checkpointer,
+    ) -> impl Future<Output = Result<(), ProcessorError>> + Send {
+        let _ = checkpointer;
+        async { Ok(()) }
+    }
+}
+
+/// Makes a processor for each shard whose lease comes to this worker.
+///
+/// Every `Fn(&ShardId) -> impl RecordProcessor` is one.
+pub trait ProcessorFactory: Send + Sync + 'static {
+    /// The processors that it makes.
+    type Processor: RecordProcessor;
+
+    /// A new processor, also when this worker had the shard before.
+    fn create(&self, shard: &ShardId) -> Self::Processor;
+}
+
+impl<F, P> ProcessorFactory for F
+where
+    F: Fn(&ShardId) -> P + Send + Sync + 'static,
+    P: RecordProcessor,
+{
+    type Processor = P;
+
+    fn create(&self, shard: &ShardId) -> P {
+        self(shard)
+    }
+}

@@ -1,0 +1,280 @@
+//! The worker: put together by a builder, run by one future, steered by a handle.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use kinex_core::id::{Epoch, Incarnation, ShardId, WorkerId};
+use kinex_core::lease::{Checkpoint, Process};
+use kinex_core::worker::{Departure, RenewalMode, WorkerRow};
+use tokio::sync::{broadcast, mpsc};
+
+use crate::config::{ConfigError, WorkerConfig};
+use crate::events::{Events, WorkerEvent};
+use crate::message::Message;
+use crate::ports::{LeaseStore, StreamReader};
+use crate::processor::ProcessorFactory;
+
+/// Messages that may wait for the driver; a consumer that finds the queue full waits.
+const INBOX: usize = 1_024;
+
+/// One member of the group that shares the shards of a stream.
+///
+/// # Expected flow
+/// [`Worker::builder`], [`Worker::handle`], then [`Worker::run`] until it returns. Dropping the future of `run` stops
+/// the worker at once without giving its leases away, as a crash would.
+pub struct Worker<S, R, F> {
+    pub(crate) store: Arc<S>,
+    pub(crate) stream: Arc<R>,
+    pub(crate) factory: Arc<F>,
+    pub(crate) process: Process,
+    pub(crate) started: String,
+    pub(crate) config: WorkerConfig,
+    pub(crate) inbox: mpsc::Receiver<Message>,
+    pub(crate) handle: WorkerHandle,
+}
+
+/// Puts a [`Worker`] together.
+pub struct WorkerBuilder<S, R, F> {
+    store: S,
+    stream: R,
+    factory: F,
+    id: WorkerId,
+    incarnation: Incarnation,
+    started: String,
+    config: WorkerConfig,
+}
+
+impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Worker<S, R, F> {
+    /// A worker with default settings and a random name.
+    pub fn builder(store: S, stream: R, factory: F) -> WorkerBuilder<S, R, F> {
+        let incarnation = uuid::Uuid::new_v4().to_string();
+        WorkerBuilder {
+            store,
+            stream,
+            factory,
+            id: WorkerId::from(format!("worker-{incarnation}")),
+            incarnation: Incarnation::from(incarnation),
+            started: String::new(),
+            config: WorkerConfig::default(),
+        }
+    }
+
+    /// Steers and watches the worker, also while it runs.
+    pub fn handle(&self) -> WorkerHandle {
+        self.handle.clone()
+    }
+}
+
+impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> WorkerBuilder<S, R, F> {
+    /// The name, which should stay the same over restarts (the pod name on Kubernetes): a restarted worker then gets
+    /// its own leases back.
+    pub fn worker_id(mut self, id: impl Into<WorkerId>) -> Self {
+        self.id = id.into();
+        self
+    }
+
+    /// The name of this process start; a random uuid unless somebody must know it beforehand.
+    pub fn incarnation(mut self, incarnation: Incarnation) -> Self {
+        self.incarnation = incarnation;
+        self
+    }
+
+    /// When the process started (RFC 3339): for the message to a second process of the same name.
+    pub fn started(mut self, rfc3339: impl Into<String>) -> Self {
+        self.started = rfc3339.into();
+        self
+    }
+
+    /// The settings.
+    pub fn config(mut self, config: WorkerConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// The worker; nothing is sent anywhere yet.
+    ///
+    /// # Errors
+    /// When the settings contradict each other.
+    pub fn build(self) -> Result<Worker<S, R, F>, ConfigError> {
+        self.config.check()?;
+        let (sender, inbox) = mpsc::channel(INBOX);
+        let process = Process {
+            worker: self.id,
+            incarnation: self.incarnation,
+        };
+        let handle = WorkerHandle {
+            inbox: sender,
+            events: Events::new(self.config.events_kept),
+            status: Arc::new(Mutex::new(Status::starting(&process))),
+        };
+        Ok(Worker {
+            store: Arc::new(self.store),
+            stream: Arc::new(self.stream),
+            factory: Arc::new(self.factory),
+            process,
+            started: self.started,
+            config: self.config,
+            inbox,
+            handle,
+        })
+    }
+}
+
+/// How a worker ended that was asked to leave.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// Shards whose processor did not come to a rest in time; their leases went without a final checkpoint.
+    pub hung: BTreeSet<ShardId>,
+}
+
+/// Why a worker stopped without having been asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Another live process has this worker's name. Nothing was taken from it.
+    #[error(
+        "worker id `{}` is in use: a live process at {} started {} has it; stop it, or choose another worker id",
+        .0.id, .0.address.as_deref().unwrap_or("an unknown address"), .0.started
+    )]
+    NameInUse(Box<WorkerRow>),
+    /// Another process took this worker's name over, or somebody proved this process dead.
+    #[error("worker `{worker}` was replaced: its row {}", match .by { Some(row) if row.ended => "says that this process has ended".to_owned(), Some(row) => format!("is of incarnation {}", row.incarnation), None => "is gone".to_owned() })]
+    Replaced {
+        /// This worker.
+        worker: WorkerId,
+        /// The row as it is.
+        by: Option<Box<WorkerRow>>,
+    },
+    /// The table belongs to workers with the other renewal mode.
+    #[error(
+        "the tables are used with renewal mode {}, this worker is set to {}: all workers of an application need the same",
+        .table.as_str(), .mine.as_str()
+    )]
+    RenewalModeDiffers {
+        /// What the table says.
+        table: RenewalMode,
+        /// What this worker is set to.
+        mine: RenewalMode,
+    },
+    /// The thread that renews the leases could not be started.
+    #[error("cannot start the thread that renews the leases")]
+    Thread(#[source] std::io::Error),
+    /// The thread that renews the leases panicked; every shard was stopped.
+    #[error("the thread that renews the leases panicked: {0}")]
+    Panicked(String),
+}
+
+/// Steers and watches a [`Worker`]; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct WorkerHandle {
+    pub(crate) inbox: mpsc::Sender<Message>,
+    pub(crate) events: Events,
+    pub(crate) status: Arc<Mutex<Status>>,
+}
+
+impl WorkerHandle {
+    /// Asks the worker to leave: its leases go to others with their final checkpoints, then [`Worker::run`] returns.
+    /// Asking twice does no harm.
+    pub async fn shutdown(&self, departure: Departure) {
+        // A worker that is gone has left already.
+        let _ = self.inbox.send(Message::Depart(departure)).await;
+    }
+
+    /// Hints that there is something to see in the tables; only shortens a wait.
+    pub fn poke(&self) {
+        // A full queue means that the worker is awake anyhow.
+        let _ = self.inbox.try_send(Message::Poke);
+    }
+
+    /// What the worker has and sees now.
+    pub fn status(&self) -> Status {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Everything that happens from now on. A listener that lags more than `events_kept` behind misses some and is
+    /// told how many.
+    pub fn subscribe(&self) -> broadcast::Receiver<WorkerEvent> {
+        self.events.subscribe()
+    }
+}
+
+/// What a worker has and sees.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// The worker.
+    pub worker: WorkerId,
+    /// This start of it.
+    pub incarnation: Incarnation,
+    /// Whether the worker has been asked to leave.
+    pub departing: bool,
+    /// The leases that it has.
+    pub holds: BTreeMap<ShardId, HoldStatus>,
+    /// The workers that share the leases, with the number of leases each had by its last heartbeat.
+    pub workers: BTreeMap<WorkerId, u32>,
+    /// Answers from the tables and the stream, by request and outcome (`ok`, `refused`, or the kind of failure).
+    pub requests: BTreeMap<(&'static str, &'static str), u64>,
+    /// User records that were processed.
+    pub records_processed: u64,
+    /// Bytes of payload that were processed.
+    pub bytes_processed: u64,
+}
+
+impl Status {
+    pub(crate) fn starting(process: &Process) -> Self {
+        Self {
+            worker: process.worker.clone(),
+            incarnation: process.incarnation.clone(),
+            departing: false,
+            holds: BTreeMap::new(),
+            workers: BTreeMap::new(),
+            requests: BTreeMap::new(),
+            records_processed: 0,
+            bytes_processed: 0,
+        }
+    }
+
+    /// The most leases that a worker has less the fewest; `None` before the workers' table was read.
+    pub fn imbalance(&self) -> Option<u32> {
+        Some(self.workers.values().max()? - self.workers.values().min()?)
+    }
+
+    /// How far the slowest shard is behind the newest record, in milliseconds; `None` when nothing was read yet.
+    pub fn behind_millis(&self) -> Option<u64> {
+        self.holds.values().filter_map(|hold| hold.behind_millis).max()
+    }
+}
+
+/// What a worker does with a shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum HoldState {
+    /// Its records are delivered.
+    Reading,
+    /// Its window has ended; nothing is delivered until it is renewed.
+    Lapsed,
+    /// Its processor comes to a rest.
+    Draining,
+    /// Its processor failed too often.
+    Halted,
+}
+
+/// A lease that a worker has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HoldStatus {
+    /// The epoch of the lease.
+    pub epoch: Epoch,
+    /// What the worker does with it.
+    pub state: HoldState,
+    /// The last checkpoint written.
+    pub checkpoint: Checkpoint,
+    /// How far the last read was behind the newest record, in milliseconds.
+    pub behind_millis: Option<u64>,
+}
+
+impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Worker<S, R, F> {
+    /// Takes part until asked to leave.
+    ///
+    /// # Errors
+    /// See [`Error`].
+    pub async fn run(self) -> Result<Ended, Error> {
+        Err(Error::Panicked("this worker has no driver yet".to_owned()))
+    }
+}

@@ -6,6 +6,7 @@
 //! consumer, in the operator, and under the seeded scheduler of the simulation.
 
 pub mod balance;
+pub mod experiment;
 pub mod id;
 pub mod lease;
 pub mod member;

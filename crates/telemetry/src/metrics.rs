@@ -1,0 +1,35 @@
+//! The owner of the registry.
+
+use prometheus_client::encoding::text;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+
+/// The registry of a program. Every name gets the prefix `kinex_`.
+#[derive(Debug)]
+pub struct Metrics(Registry);
+
+impl Metrics {
+    /// A registry with `kinex_build_info{version, program}` in it.
+    pub fn new(program: &str, version: &str) -> Self {
+        let mut registry = Registry::with_prefix("kinex");
+        let labels = vec![
+            ("version".to_owned(), version.to_owned()),
+            ("program".to_owned(), program.to_owned()),
+        ];
+        // The library appends `_info` to the name.
+        registry.register("build", "Which program this is", Info::new(labels));
+        Self(registry)
+    }
+
+    /// Where modules register their metrics, before the registry is served.
+    pub fn registry(&mut self) -> &mut Registry {
+        &mut self.0
+    }
+
+    /// The OpenMetrics text of everything.
+    pub fn encode(&self) -> String {
+        let mut body = String::new();
+        text::encode(&mut body, &self.0).expect("writing to a string cannot fail");
+        body
+    }
+}

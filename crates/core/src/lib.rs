@@ -11,6 +11,7 @@ pub mod experiment;
 pub mod id;
 pub mod lease;
 pub mod member;
+pub mod shard;
 pub mod shard_map;
 pub mod time;
 pub mod worker;

@@ -1,0 +1,233 @@
+//! Every state, every event, and what follows.
+
+use super::{Batch, Call, Effect, Event, RetryPolicy, State, Work};
+
+/// The state after an event, and what to do then. An event that means nothing in a state (the late answer to something
+/// that no longer matters) changes nothing.
+pub fn step(state: State, event: Event, policy: &RetryPolicy) -> (State, Vec<Effect>) {
+    use Event as E;
+    use State as S;
+    match (state, event) {
+        (S::Over, _) => (S::Over, vec![]),
+
+        // The hold is over. A processor that has not had its last call gets it now.
+        (S::Drained { told: true }, E::Stopped(_)) => (S::Over, vec![Effect::Finish]),
+        (S::Settling, E::Stopped(_)) => (S::Over, vec![Effect::Interrupt, Effect::Finish]),
+        (state, E::Stopped(_)) => (
+            S::Over,
+            [interrupt(&state), vec![Effect::TellLost, Effect::Finish]].concat(),
+        ),
+
+        // Work inside the window.
+        (S::Busy { work, failures }, E::Failed) => failed(work, failures + 1, policy),
+        (S::Busy { work, failures }, E::WindowOver) => {
+            let state = S::Lapsed {
+                work,
+                failures,
+                under_way: true,
+            };
+            let effects = interrupt(&state);
+            (state, effects)
+        }
+        (S::Busy { work, .. }, E::DrainAsked) => finishing(work),
+        (S::Busy { work, failures }, event) => match follows(&work, event) {
+            Next::Work(work) => begin(work, 0),
+            Next::Ended => ended(),
+            Next::Same => (S::Busy { work, failures }, vec![]),
+        },
+
+        // A pause after a failure.
+        (S::Pausing { work, failures }, E::PauseOver) => begin(work, failures),
+        (S::Pausing { work, failures }, E::WindowOver) => (
+            S::Lapsed {
+                work,
+                failures,
+                under_way: false,
+            },
+            vec![],
+        ),
+        (S::Pausing { work, .. }, E::DrainAsked) => at_rest(work),
+        (state @ S::Pausing { .. }, _) => (state, vec![]),
+
+        // Too many failures. The window is of no interest here: nothing is delivered anyhow.
+        (S::Halted { call }, E::DrainAsked) => at_rest(Work::Call(call)),
+        (state @ S::Halted { .. }, _) => (state, vec![]),
+
+        // Outside the window. What began inside it may still come back, and counts.
+        (
+            S::Lapsed {
+                work,
+                failures,
+                under_way,
+            },
+            E::Extended,
+        ) => {
+            if under_way {
+                (S::Busy { work, failures }, vec![])
+            } else {
+                begin(work, failures)
+            }
+        }
+        (S::Lapsed { work, under_way, .. }, E::DrainAsked) => {
+            if under_way {
+                finishing(work)
+            } else {
+                at_rest(work)
+            }
+        }
+        (
+            S::Lapsed {
+                work,
+                failures,
+                under_way: true,
+            },
+            event,
+        ) => match (follows(&work, event.clone()), event) {
+            (Next::Work(work), _) => (
+                S::Lapsed {
+                    work,
+                    failures: 0,
+                    under_way: false,
+                },
+                vec![],
+            ),
+            (Next::Ended, _) => ended(),
+            // It was interrupted: that is not the processor's fault and not counted.
+            (Next::Same, event) => (
+                S::Lapsed {
+                    work,
+                    failures,
+                    under_way: event != E::Failed,
+                },
+                vec![],
+            ),
+        },
+        (state @ S::Lapsed { .. }, _) => (state, vec![]),
+
+        // A drain. Once asked for, nothing new is given to the processor.
+        (
+            S::Finishing {
+                work: Work::Call(Call::ShardEnded),
+            },
+            E::Called,
+        ) => (S::Finishing { work: Work::Close }, vec![Effect::Begin(Work::Close)]),
+        (S::Finishing { work: Work::Close }, E::Closed) => ended(),
+        (S::Finishing { work: Work::Call(_) }, E::Called) => settling(),
+        (S::Finishing { work }, E::Failed) => at_rest(work),
+        (state @ S::Finishing { .. }, E::WindowOver) => {
+            let effects = interrupt(&state);
+            (state, effects)
+        }
+        (S::Finishing { work }, E::DrainTimedOut) => {
+            let effects = interrupt(&S::Finishing { work });
+            (
+                S::Drained { told: false },
+                [effects, vec![Effect::ReportDrained { clean: false }]].concat(),
+            )
+        }
+        (state @ S::Finishing { .. }, _) => (state, vec![]),
+        (S::Settling, E::Called) => drained(true, true),
+        (S::Settling, E::Failed) => drained(true, false),
+        (S::Settling, E::DrainTimedOut) => (
+            S::Drained { told: true },
+            vec![Effect::Interrupt, Effect::ReportDrained { clean: false }],
+        ),
+        (S::Settling, _) => (S::Settling, vec![]),
+
+        // The asker is gone and the lease stays here after all.
+        (S::Drained { .. }, E::Extended) => {
+            let (state, effects) = begin(Work::Call(Call::Initialize), 0);
+            (state, [vec![Effect::Replace], effects].concat())
+        }
+        (state @ S::Drained { .. }, _) => (state, vec![]),
+    }
+}
+
+/// What follows work that came back.
+enum Next {
+    Work(Work),
+    Ended,
+    /// The event is not an answer to this work.
+    Same,
+}
+
+fn follows(work: &Work, event: Event) -> Next {
+    match (work, event) {
+        (Work::Call(Call::Initialize), Event::Called) => Next::Work(Work::Seek),
+        (Work::Call(Call::Process(Batch { end: false, .. })), Event::Called) => Next::Work(Work::Fetch),
+        (Work::Call(Call::Process(Batch { end: true, .. })), Event::Called) => Next::Work(Work::Call(Call::ShardEnded)),
+        (Work::Call(Call::ShardEnded), Event::Called) => Next::Work(Work::Close),
+        (Work::Seek, Event::Sought) => Next::Work(Work::Fetch),
+        (Work::Fetch, Event::Fetched(Batch { last: None, end: false })) => Next::Work(Work::Fetch),
+        (Work::Fetch, Event::Fetched(Batch { last: None, end: true })) => Next::Work(Work::Call(Call::ShardEnded)),
+        (Work::Fetch, Event::Fetched(batch)) => Next::Work(Work::Call(Call::Process(batch))),
+        (Work::Seek | Work::Fetch, Event::Expired) => Next::Work(Work::Seek),
+        (Work::Close, Event::Closed) => Next::Ended,
+        _ => Next::Same,
+    }
+}
+
+fn begin(work: Work, failures: u32) -> (State, Vec<Effect>) {
+    let effects = vec![Effect::Begin(work.clone())];
+    (State::Busy { work, failures }, effects)
+}
+
+fn failed(work: Work, failures: u32, policy: &RetryPolicy) -> (State, Vec<Effect>) {
+    match work {
+        Work::Call(call) if failures > policy.retries => {
+            (State::Halted { call: call.clone() }, vec![Effect::Alarm(call)])
+        }
+        work => (
+            State::Pausing { work, failures },
+            vec![Effect::Wait(policy.pause_after(failures))],
+        ),
+    }
+}
+
+/// A drain was asked for while the work is under way: reads are given up, calls and writes are waited for.
+fn finishing(work: Work) -> (State, Vec<Effect>) {
+    match work {
+        Work::Seek | Work::Fetch => settling(),
+        work => (State::Finishing { work }, vec![]),
+    }
+}
+
+/// A drain was asked for and nothing is under way (any more).
+fn at_rest(work: Work) -> (State, Vec<Effect>) {
+    match work {
+        // It never began, or has had its last call: there is nothing to make durable, and nothing to be sure of.
+        Work::Call(Call::Initialize) => drained(false, false),
+        Work::Call(Call::ShardEnded) => drained(true, false),
+        // The processor agreed to the end; the next owner finds nothing behind the last record and says so.
+        Work::Close => drained(true, true),
+        Work::Call(Call::Process(_)) | Work::Seek | Work::Fetch => settling(),
+    }
+}
+
+fn settling() -> (State, Vec<Effect>) {
+    (State::Settling, vec![Effect::RequestShutdown])
+}
+
+fn drained(told: bool, clean: bool) -> (State, Vec<Effect>) {
+    (State::Drained { told }, vec![Effect::ReportDrained { clean }])
+}
+
+fn ended() -> (State, Vec<Effect>) {
+    (State::Over, vec![Effect::ReportEnded, Effect::Finish])
+}
+
+/// A call of the processor that is under way is cancelled.
+fn interrupt(state: &State) -> Vec<Effect> {
+    match state {
+        State::Busy {
+            work: Work::Call(_), ..
+        }
+        | State::Finishing { work: Work::Call(_) }
+        | State::Lapsed {
+            work: Work::Call(_),
+            under_way: true,
+            ..
+        } => vec![Effect::Interrupt],
+        _ => vec![],
+    }
+}

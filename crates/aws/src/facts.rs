@@ -27,6 +27,15 @@ impl Facts {
         unbuilt(&self.table)
     }
 
+    /// One fact; `None` when there is none.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn get(&self, kind: &str, id: &str) -> Result<Option<String>, Fault> {
+        let _ = (kind, id);
+        unbuilt(&self.table)
+    }
+
     /// Every fact of a kind, `(id, body)`, in the order of the ids: all pages, or an error.
     ///
     /// # Errors

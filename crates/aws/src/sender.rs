@@ -51,10 +51,12 @@ impl Sender {
 
     /// Puts up to 500 records and 10 MiB with one request: one outcome per entry, in their order.
     ///
-    /// Retries of a request whose answer was lost can put a record twice; nothing else does.
+    /// One request, never repeated by itself: whoever numbers its records decides what to do about a lost answer, and
+    /// nothing is put twice behind its back.
     ///
     /// # Errors
-    /// When nothing is known of any record: all of them may or may not have been taken.
+    /// `Throttled`, `Denied`, `Missing` and `Invalid`: no record was taken. `Unreachable` and `Service`: nothing is known
+    /// of any record.
     pub async fn put_records(&self, entries: &[Entry]) -> Result<Vec<Outcome>, Fault> {
         let _ = entries;
         unbuilt(&self.stream)

@@ -1,0 +1,148 @@
+//! `summary.json`: what a run came to, as an interface for programs. Its schema is published in `docs/`.
+//!
+//! Fields are only ever added. Times are seconds since the start of the run, unless the name says otherwise.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a run came to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Summary {
+    /// The name of the experiment.
+    pub(crate) experiment: String,
+    /// The stream.
+    pub(crate) stream: String,
+    /// Where it ran: `embedded`, `aws` or the URL of the endpoint.
+    pub(crate) endpoint: String,
+    /// How leases are spread: `Balanced` or `Stealing`.
+    pub(crate) strategy: String,
+    /// When the run started, RFC 3339.
+    pub(crate) started_at: String,
+    /// How long it took.
+    pub(crate) seconds: f64,
+    /// `Awaited`, `Pass`, `Fail`, `Inconclusive` or `Aborted`.
+    pub(crate) verdict: String,
+    /// Why the verdict is not Pass.
+    pub(crate) message: Option<String>,
+    /// The steps in the order of the manifest, the set-up before them.
+    pub(crate) steps: Vec<Step>,
+    /// The stretches between two states of balance: each ends with a `waitUntilBalanced`.
+    pub(crate) phases: Vec<Phase>,
+    /// What the audit of the delivery found; absent when nothing was audited.
+    pub(crate) records: Option<Records>,
+    /// The children of the reshards: how many, and how many were read before their parents ended.
+    pub(crate) lineage: Lineage,
+    /// Requests by API, the consumers', the producer's and the run's own.
+    pub(crate) requests: BTreeMap<String, Requests>,
+    /// Versions of what took part.
+    pub(crate) versions: BTreeMap<String, String>,
+}
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Step {
+    /// Its name in the manifest.
+    pub(crate) name: String,
+    /// `split`, `scale`, `waitUntilBalanced` ...
+    pub(crate) kind: String,
+    /// `Pass`, `Fail`, `Inconclusive`, `Skipped`, `Aborted` or `Running`.
+    pub(crate) outcome: String,
+    /// Why, where there is something to say.
+    pub(crate) message: Option<String>,
+    /// When it started.
+    pub(crate) started: Option<f64>,
+    /// How long it took.
+    pub(crate) seconds: Option<f64>,
+    /// From the last change of shards or workers to the last move before balance; only of `waitUntilBalanced`.
+    pub(crate) convergence_seconds: Option<f64>,
+    /// Runnable leases of each live worker when it ended.
+    pub(crate) leases_per_worker: BTreeMap<String, usize>,
+    /// The greatest count less the smallest when it ended.
+    pub(crate) imbalance: usize,
+    /// Leases that changed from one owner to another in it.
+    pub(crate) moves: usize,
+    /// The fewest moves that balance needed.
+    pub(crate) moves_minimum: usize,
+    /// The longest time that a lease stood without a living owner in it.
+    pub(crate) unread_seconds_max: f64,
+    /// The shards when it ended.
+    pub(crate) stream: Shards,
+}
+
+/// How many shards the stream has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Shards {
+    /// All that the stream still knows.
+    pub(crate) total: usize,
+    /// Those that take records.
+    pub(crate) open: usize,
+    /// Those that were split or merged.
+    pub(crate) closed: usize,
+}
+
+/// What happened between two states of balance.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Phase {
+    /// The name of the step that ended it.
+    pub(crate) name: String,
+    /// What was done in it: `start`, `split 10`, `scale 3 -> 5`.
+    pub(crate) after: String,
+    /// Runnable leases of each live worker at its end.
+    pub(crate) leases_per_worker: BTreeMap<String, usize>,
+    /// The shards at its end.
+    pub(crate) stream: Shards,
+    /// The greatest count less the smallest at its end.
+    pub(crate) imbalance: usize,
+    /// From the change to balance; absent when balance was never reached.
+    pub(crate) convergence_seconds: Option<f64>,
+    /// Leases that changed from one owner to another.
+    pub(crate) moves: usize,
+    /// The fewest moves that balance needed.
+    pub(crate) moves_minimum: usize,
+    /// The longest time that a lease stood without a living owner.
+    pub(crate) unread_seconds_max: f64,
+}
+
+/// The audit of the delivery.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Records {
+    /// Accepted by the stream.
+    pub(crate) produced: u64,
+    /// Different ones delivered to a processor.
+    pub(crate) delivered: u64,
+    /// Produced and never delivered.
+    pub(crate) missing: u64,
+    /// Delivered once more.
+    pub(crate) duplicates: u64,
+    /// Delivered after a later one of the same lane.
+    pub(crate) reordered: u64,
+}
+
+/// The children of the reshards.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Lineage {
+    /// Shards that were made by a split or a merge in the run.
+    pub(crate) children: usize,
+    /// Those that had a reader before all their parents had ended.
+    pub(crate) children_started_before_parent_end: usize,
+    /// The longest time from a child's appearance in the stream to its first reader.
+    pub(crate) start_delay_seconds_max: Option<f64>,
+}
+
+/// Requests of one API.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct Requests {
+    /// All of them.
+    pub(crate) count: u64,
+    /// By the length of the run.
+    pub(crate) per_second: f64,
+}

@@ -1,0 +1,15 @@
+//! `kinex diff`: two reports side by side.
+
+use std::path::Path;
+
+use crate::exit::Code;
+use crate::output::{Format, show};
+use crate::report::{self, diff::Comparison};
+
+/// Prints the comparison.
+pub(crate) fn run(a: &Path, b: &Path, output: Format) -> anyhow::Result<Code> {
+    let (first, second) = (report::read(a)?, report::read(b)?);
+    let (a, b) = (a.display().to_string(), b.display().to_string());
+    show(output, &Comparison::of((&a, &first), (&b, &second)))?;
+    Ok(Code::Done)
+}

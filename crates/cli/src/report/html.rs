@@ -128,7 +128,8 @@ mod tests {
 
     #[test]
     fn the_page_is_whole_and_asks_for_nothing_from_outside() {
-        let page = page(&recording()).unwrap();
+        // The template writes a slash as an entity.
+        let page = page(&recording()).unwrap().replace("&#x2f;", "/");
         for outside in ["http://", "https://", "src=", "<link", "@import", "url("] {
             assert!(!page.contains(outside), "{outside}");
         }

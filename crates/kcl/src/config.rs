@@ -204,10 +204,10 @@ impl WorkerConfig {
             ),
             (*events_kept >= 1, "events_kept must be at least 1".to_owned()),
         ];
-        match rules.into_iter().find(|(holds, _)| !holds) {
-            Some((_, rule)) => Err(ConfigError(rule)),
-            None => Ok(()),
+        if let Some((_, rule)) = rules.into_iter().find(|(holds, _)| !holds) {
+            return Err(ConfigError(rule));
         }
+        protocol.check().map_err(|mismatch| ConfigError(mismatch.to_string()))
     }
 }
 

@@ -1,10 +1,13 @@
 //! A Kinesis client library: workers that share the shards of a stream by leases.
 
+mod aggregate;
 mod checkpointer;
 mod clock;
 mod config;
+pub mod contract;
 mod events;
 mod log;
+pub mod memory;
 mod message;
 pub mod ports;
 mod processor;

@@ -1,0 +1,9 @@
+//! The ports in memory: for tests of this library, and of yours.
+//!
+//! Both are cheap to clone; the clones share their state, as the clients of one table or one stream do.
+
+mod store;
+mod stream;
+
+pub use store::{Hitch, MemoryStore};
+pub use stream::MemoryStream;

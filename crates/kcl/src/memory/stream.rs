@@ -1,0 +1,354 @@
+//! A stream in memory that splits and merges.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use kinex_core::id::{HashRange, SequenceNumber, ShardId};
+use kinex_core::lease::Position;
+use kinex_core::shard_map::Shard;
+
+use crate::aggregate::hash_key;
+use crate::config::READ_BYTES_MAX;
+use crate::ports::{Fault, FaultKind, RawRecord, ReadBatch, ReadFrom, ShardIterator, StreamReader};
+
+/// A stream.
+///
+/// # Panics
+/// Methods that change it panic when asked for something that is not there: they are a test's own mistakes.
+#[derive(Clone)]
+pub struct MemoryStream {
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    shards: BTreeMap<ShardId, Log>,
+    /// The next sequence number; one line for all shards keeps children behind their parents.
+    next: u128,
+    /// Iterators made before are expired.
+    iterators_from: u64,
+    iterators: u64,
+    /// How many reads and listings fail, and how.
+    failing: Vec<FaultKind>,
+}
+
+struct Log {
+    shard: Shard,
+    records: Vec<RawRecord>,
+    /// How many of the oldest records are gone.
+    trimmed: usize,
+    children: BTreeSet<ShardId>,
+}
+
+impl fmt::Debug for MemoryStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MemoryStream({} shards)", self.state().shards.len())
+    }
+}
+
+impl MemoryStream {
+    /// A stream with this many shards of equal width.
+    pub fn new(shards: usize) -> Self {
+        assert!(shards > 0, "a stream has at least one shard");
+        let mut state = State {
+            shards: BTreeMap::new(),
+            next: 1,
+            iterators_from: 0,
+            iterators: 0,
+            failing: Vec::new(),
+        };
+        let width = u128::MAX / shards as u128;
+        for index in 0..shards as u128 {
+            let end = if index + 1 == shards as u128 {
+                u128::MAX
+            } else {
+                (index + 1) * width - 1
+            };
+            let range = HashRange {
+                start: index * width,
+                end,
+            };
+            state.add(range, None, None);
+        }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+        }
+    }
+
+    /// Adds a record to the shard that its partition key belongs to.
+    pub fn put(&self, partition_key: &str, data: impl Into<Bytes>) -> (ShardId, SequenceNumber) {
+        let mut state = self.state();
+        let key = hash_key(partition_key);
+        let shard = state
+            .shards
+            .values()
+            .find(|log| log.shard.open && log.shard.hash_range.contains(key))
+            .map(|log| log.shard.id.clone())
+            .expect("the open shards cover all hash keys");
+        let sequence = state.append(&shard, partition_key, data.into());
+        (shard, sequence)
+    }
+
+    /// Adds a record to this shard, whatever its partition key.
+    pub fn put_into(&self, shard: &ShardId, partition_key: &str, data: impl Into<Bytes>) -> SequenceNumber {
+        self.state().append(shard, partition_key, data.into())
+    }
+
+    /// Closes a shard and opens two that share its hash keys.
+    pub fn split(&self, shard: &ShardId) -> (ShardId, ShardId) {
+        let mut state = self.state();
+        let range = state.close(shard);
+        let middle = range.start + range.width() / 2;
+        let low = HashRange {
+            start: range.start,
+            end: middle,
+        };
+        let high = HashRange {
+            start: middle + 1,
+            end: range.end,
+        };
+        let children = (
+            state.add(low, Some(shard.clone()), None),
+            state.add(high, Some(shard.clone()), None),
+        );
+        state.log(shard).children = [children.0.clone(), children.1.clone()].into();
+        children
+    }
+
+    /// Closes two neighbours and opens one in their place.
+    pub fn merge(&self, low: &ShardId, high: &ShardId) -> ShardId {
+        let mut state = self.state();
+        let range = HashRange {
+            start: state.close(low).start,
+            end: state.close(high).end,
+        };
+        let child = state.add(range, Some(low.clone()), Some(high.clone()));
+        state.log(low).children = [child.clone()].into();
+        state.log(high).children = [child.clone()].into();
+        child
+    }
+
+    /// Forgets the oldest records of a shard, as the retention period does.
+    pub fn trim(&self, shard: &ShardId, records: usize) {
+        let mut state = self.state();
+        let log = state.log(shard);
+        log.trimmed = (log.trimmed + records).min(log.records.len());
+    }
+
+    /// Forgets a closed shard, as the retention period does.
+    pub fn forget(&self, shard: &ShardId) {
+        let mut state = self.state();
+        assert!(!state.log(shard).shard.open, "{shard} is open");
+        state.shards.remove(shard);
+    }
+
+    /// Makes every iterator given out so far expire.
+    pub fn expire_iterators(&self) {
+        let mut state = self.state();
+        state.iterators_from = state.iterators;
+    }
+
+    /// Lets the next requests fail, one for each kind.
+    pub fn fail_next(&self, kinds: &[FaultKind]) {
+        self.state().failing = kinds.iter().rev().copied().collect();
+    }
+
+    /// The shards that take records, in the order of their ids.
+    pub fn open_shards(&self) -> Vec<ShardId> {
+        let state = self.state();
+        state
+            .shards
+            .values()
+            .filter(|log| log.shard.open)
+            .map(|log| log.shard.id.clone())
+            .collect()
+    }
+
+    /// Every record of a shard, trimmed ones included.
+    pub fn records(&self, shard: &ShardId) -> Vec<RawRecord> {
+        self.state().log(shard).records.clone()
+    }
+
+    /// The place of every record of every shard.
+    pub fn positions(&self) -> BTreeMap<ShardId, Vec<Position>> {
+        let state = self.state();
+        let of = |log: &Log| {
+            let positions = log.records.iter().map(|record| Position {
+                sequence: record.sequence.clone(),
+                sub: 0,
+            });
+            (log.shard.id.clone(), positions.collect())
+        };
+        state.shards.values().map(of).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn log(&mut self, shard: &ShardId) -> &mut Log {
+        self.shards.get_mut(shard).unwrap_or_else(|| panic!("no shard {shard}"))
+    }
+
+    fn add(&mut self, hash_range: HashRange, parent: Option<ShardId>, adjacent_parent: Option<ShardId>) -> ShardId {
+        // Ids are never used again, so the number of a new one is behind that of the newest.
+        let newest = self
+            .shards
+            .keys()
+            .next_back()
+            .and_then(|id| id.as_str()["shardId-".len()..].parse::<u64>().ok());
+        let id = ShardId::from(format!("shardId-{:012}", newest.map_or(0, |newest| newest + 1)));
+        let shard = Shard {
+            id: id.clone(),
+            parent,
+            adjacent_parent,
+            hash_range,
+            starts_at: self.sequence(),
+            open: true,
+        };
+        let log = Log {
+            shard,
+            records: Vec::new(),
+            trimmed: 0,
+            children: BTreeSet::new(),
+        };
+        self.shards.insert(id.clone(), log);
+        id
+    }
+
+    fn close(&mut self, shard: &ShardId) -> HashRange {
+        let log = self.log(shard);
+        assert!(log.shard.open, "{shard} is closed");
+        log.shard.open = false;
+        log.shard.hash_range
+    }
+
+    fn append(&mut self, shard: &ShardId, partition_key: &str, data: Bytes) -> SequenceNumber {
+        let sequence = self.sequence();
+        let log = self.log(shard);
+        assert!(log.shard.open, "{shard} is closed");
+        log.records.push(RawRecord {
+            sequence: sequence.clone(),
+            partition_key: partition_key.to_owned(),
+            data,
+            arrived_millis: wall_millis(),
+        });
+        sequence
+    }
+
+    fn sequence(&mut self) -> SequenceNumber {
+        self.next += 1;
+        SequenceNumber::from(self.next)
+    }
+
+    fn failure(&mut self, request: &str) -> Result<(), Fault> {
+        match self.failing.pop() {
+            Some(kind) => Err(fault(kind, request, "a failure that the test asked for")),
+            None => Ok(()),
+        }
+    }
+
+    /// An iterator says: its number, the index of the next record, the shard.
+    fn iterator(&mut self, index: usize, shard: &ShardId) -> ShardIterator {
+        self.iterators += 1;
+        ShardIterator(format!("{} {index} {shard}", self.iterators))
+    }
+}
+
+impl StreamReader for MemoryStream {
+    async fn shards(&self) -> Result<Vec<Shard>, Fault> {
+        tokio::task::yield_now().await;
+        let mut state = self.state();
+        state.failure("ListShards")?;
+        Ok(state.shards.values().map(|log| log.shard.clone()).collect())
+    }
+
+    async fn iterator(&self, shard: &ShardId, from: &ReadFrom) -> Result<ShardIterator, Fault> {
+        tokio::task::yield_now().await;
+        let request = format!("GetShardIterator {shard}");
+        let mut state = self.state();
+        state.failure(&request)?;
+        let Some(log) = state.shards.get(shard) else {
+            return Err(fault(FaultKind::Missing, &request, "no such shard"));
+        };
+        let first =
+            |wanted: &dyn Fn(&RawRecord) -> bool| log.records.iter().take_while(|record| !wanted(record)).count();
+        let index = match from {
+            ReadFrom::TrimHorizon => 0,
+            ReadFrom::Latest => log.records.len(),
+            ReadFrom::AtTimestamp(millis) => first(&|record| record.arrived_millis >= *millis),
+            ReadFrom::At(sequence) => first(&|record| record.sequence >= *sequence),
+            ReadFrom::After(sequence) => first(&|record| record.sequence > *sequence),
+        };
+        let index = index.max(log.trimmed);
+        Ok(state.iterator(index, shard))
+    }
+
+    async fn read(&self, at: &ShardIterator, max: usize) -> Result<ReadBatch, Fault> {
+        tokio::task::yield_now().await;
+        let mut state = self.state();
+        let mut parts = at.0.splitn(3, ' ');
+        let mut part = || parts.next().unwrap_or_default();
+        let (number, index, shard) = (part().parse::<u64>(), part().parse::<usize>(), ShardId::from(part()));
+        let request = format!("GetRecords {shard}");
+        state.failure(&request)?;
+        let (Ok(number), Ok(index)) = (number, index) else {
+            return Err(fault(FaultKind::Invalid, &request, "not an iterator"));
+        };
+        if number <= state.iterators_from {
+            return Err(fault(FaultKind::IteratorExpired, &request, "the iterator is expired"));
+        }
+        let Some(log) = state.shards.get(&shard) else {
+            return Err(fault(FaultKind::Missing, &request, "no such shard"));
+        };
+        let start = index.max(log.trimmed);
+        let records = fitting(&log.records[start..], max);
+        let next = start + records.len();
+        let ended = !log.shard.open && next == log.records.len();
+        let behind = log
+            .records
+            .get(next)
+            .map_or(0, |record| wall_millis() - record.arrived_millis);
+        Ok(ReadBatch {
+            next: None,
+            children: if ended { log.children.clone() } else { BTreeSet::new() },
+            behind_millis: u64::try_from(behind).unwrap_or(0),
+            records,
+        })
+        .map(|batch| ReadBatch {
+            next: (!ended).then(|| state.iterator(next, &shard)),
+            ..batch
+        })
+    }
+}
+
+/// As many records from the front as one read returns.
+fn fitting(records: &[RawRecord], max: usize) -> Vec<RawRecord> {
+    let mut room = READ_BYTES_MAX;
+    let fits = |record: &&RawRecord| match room.checked_sub(record.data.len()) {
+        Some(left) => {
+            room = left;
+            true
+        }
+        None => false,
+    };
+    records.iter().take(max).take_while(fits).cloned().collect()
+}
+
+fn fault(kind: FaultKind, request: &str, message: &str) -> Fault {
+    Fault {
+        kind,
+        request: request.to_owned(),
+        message: message.to_owned(),
+        source: None,
+    }
+}
+
+fn wall_millis() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,211 @@
+//! A stream: its shards, its state, and the change that it is waiting for.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use super::error::{Kind, Result};
+use super::rate::Bucket;
+use super::sequence::Position;
+use super::shard::{Closed, HashRange, Shard, shard_number};
+
+pub(super) const HOUR: u64 = 3_600_000;
+
+/// The state, as Kinesis names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    Creating,
+    Active,
+    Updating,
+    Deleting,
+}
+
+impl Status {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Creating => "CREATING",
+            Self::Active => "ACTIVE",
+            Self::Updating => "UPDATING",
+            Self::Deleting => "DELETING",
+        }
+    }
+}
+
+/// One step of resharding. Shards are named by their number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reshard {
+    /// Closes a shard and opens two, the second of which starts at this hash key.
+    Split { shard: u32, at: u128 },
+    /// Closes two neighbours, lower range first, and opens one.
+    Merge { lower: u32, upper: u32 },
+}
+
+/// What happens at the end of a state that passes.
+#[derive(Clone, Debug)]
+pub(super) enum Change {
+    Open { shards: usize },
+    Reshard(Vec<Reshard>),
+    Delete,
+}
+
+/// A change and when it is due.
+#[derive(Clone, Debug)]
+pub(super) struct Due {
+    pub(super) at: u64,
+    pub(super) change: Change,
+}
+
+/// One stream. Times are milliseconds since the Unix epoch.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) name: String,
+    pub(super) created: u64,
+    /// Tells a stream from another one that had its name.
+    pub(super) incarnation: u64,
+    pub(super) on_demand: bool,
+    pub(super) status: Status,
+    pub(super) due: Option<Due>,
+    pub(super) retention_hours: u64,
+    pub(super) tags: BTreeMap<String, String>,
+    /// Indexed by number; a shard past retention keeps its entry but is not shown.
+    pub(super) shards: Vec<Shard>,
+    /// Open shards by their first hash key; together they cover the space.
+    pub(super) open: BTreeMap<u128, u32>,
+    /// When the shard count was updated in the last day.
+    pub(super) rescaled: VecDeque<u64>,
+    /// ListShards calls.
+    pub(super) listings: Bucket,
+    next: Position,
+    swept: u64,
+}
+
+impl Stream {
+    pub(super) fn new(name: String, created: u64, incarnation: u64, on_demand: bool, open: Due) -> Self {
+        Self {
+            name,
+            created,
+            incarnation,
+            on_demand,
+            status: Status::Creating,
+            due: Some(open),
+            retention_hours: 24,
+            tags: BTreeMap::new(),
+            shards: Vec::new(),
+            open: BTreeMap::new(),
+            rescaled: VecDeque::new(),
+            listings: Bucket::full(1_000),
+            next: Position::at_creation(created),
+            swept: created,
+        }
+    }
+
+    /// Carries out what is due. `false` when the stream is gone.
+    pub(super) fn settle(&mut self, now: u64) -> bool {
+        // Once a second is enough: records past retention may stay a little, and every call must stay cheap.
+        if now >= self.swept + 1_000 {
+            self.swept = now;
+            let horizon = self.horizon(now);
+            self.shards.iter_mut().for_each(|shard| shard.trim(horizon));
+        }
+        let Some(Due { at, change }) = self.due.take_if(|due| due.at <= now) else {
+            return true;
+        };
+        match change {
+            Change::Open { shards } => {
+                for range in HashRange::even(shards) {
+                    self.open_shard(range, Vec::new(), self.created);
+                }
+            }
+            Change::Reshard(steps) => steps.into_iter().for_each(|step| self.reshard(step, at)),
+            Change::Delete => return false,
+        }
+        self.status = Status::Active;
+        true
+    }
+
+    /// The oldest arrival that is kept.
+    pub(super) fn horizon(&self, now: u64) -> u64 {
+        now.saturating_sub(self.retention_hours * HOUR)
+    }
+
+    /// The shards that have not gone past retention.
+    pub(super) fn shown(&self, now: u64) -> impl Iterator<Item = &Shard> {
+        let horizon = self.horizon(now);
+        self.shards.iter().filter(move |shard| shard.is_shown(horizon))
+    }
+
+    /// A shard by its id.
+    pub(super) fn shard(&self, id: &str, now: u64) -> Result<&Shard> {
+        shard_number(id)
+            .and_then(|number| self.shards.get(number as usize))
+            .filter(|shard| shard.is_shown(self.horizon(now)))
+            .ok_or_else(|| Kind::ResourceNotFound.because(format!("stream {} has no shard {id}", self.name)))
+    }
+
+    /// The open shard that takes a hash key.
+    pub(super) fn shard_for(&mut self, hash_key: u128) -> &mut Shard {
+        let (_, &number) = self
+            .open
+            .range(..=hash_key)
+            .next_back()
+            .expect("open shards cover the space");
+        &mut self.shards[number as usize]
+    }
+
+    /// Draws the next position.
+    pub(super) fn draw(&mut self) -> Position {
+        let drawn = self.next;
+        self.next = drawn.next();
+        drawn
+    }
+
+    /// The position that will be drawn next: all that comes is at or after it.
+    pub(super) const fn tip(&self) -> Position {
+        self.next
+    }
+
+    fn reshard(&mut self, step: Reshard, at: u64) {
+        match step {
+            Reshard::Split { shard, at: key } => {
+                let range = self.close_shard(shard, at);
+                self.open_shard(
+                    HashRange {
+                        first: range.first,
+                        last: key - 1,
+                    },
+                    vec![shard],
+                    at,
+                );
+                self.open_shard(
+                    HashRange {
+                        first: key,
+                        last: range.last,
+                    },
+                    vec![shard],
+                    at,
+                );
+            }
+            Reshard::Merge { lower, upper } => {
+                let first = self.close_shard(lower, at).first;
+                let last = self.close_shard(upper, at).last;
+                self.open_shard(HashRange { first, last }, vec![lower, upper], at);
+            }
+        }
+    }
+
+    fn close_shard(&mut self, number: u32, at: u64) -> HashRange {
+        let position = self.draw();
+        let shard = &mut self.shards[number as usize];
+        shard.closed = Some(Closed { at, position });
+        self.open.remove(&shard.range.first);
+        shard.range
+    }
+
+    fn open_shard(&mut self, range: HashRange, parents: Vec<u32>, at: u64) {
+        let number = u32::try_from(self.shards.len()).expect("a stream has less than 2^32 shards");
+        for &parent in &parents {
+            self.shards[parent as usize].children.push(number);
+        }
+        let start = self.draw();
+        self.shards.push(Shard::new(number, range, parents, at, start));
+        self.open.insert(range.first, number);
+    }
+}

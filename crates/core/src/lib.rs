@@ -8,8 +8,10 @@
 pub mod audit;
 pub mod balance;
 pub mod experiment;
+pub mod hold;
 pub mod id;
 pub mod lease;
+pub mod liveness;
 pub mod member;
 pub mod shard;
 pub mod shard_map;

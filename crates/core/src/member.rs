@@ -12,15 +12,31 @@
 //! `now` never goes back and counts suspend. Nobody delivers a record of a hold at or after the moment that the newest
 //! [`Action::Start`] or [`Action::Extend`] of that hold named. The clock's *rate* is right within the margin.
 
+mod beat;
 mod config;
+mod depart;
+mod join;
 mod messages;
+mod moves;
+mod owned;
+mod round;
+mod wire;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
+use self::beat::Pulse;
 pub use self::config::{Config, Mismatch, Rules, Strategy};
+use self::depart::Leaving;
+use self::join::Joining;
 pub use self::messages::{Action, Event, Exit, Hold, Note, Reply, Request, RequestId, StopReason, Written};
+use self::moves::Move;
+use self::owned::Owned;
+use self::round::Round;
+use self::wire::{Purpose, Wire};
+use crate::balance::{Plan, stable_hash};
 use crate::id::{ShardId, WorkerId};
-use crate::lease::Process;
+use crate::lease::{Lease, Process};
+use crate::liveness::Liveness;
 use crate::time::Moment;
 
 /// Who a member is.
@@ -36,38 +52,103 @@ pub struct Profile {
     pub started: String,
 }
 
+/// How far a member has come.
+#[derive(Debug)]
+enum Phase {
+    /// It makes sure that it is the only process of its name.
+    Joining(Joining),
+    /// Its row beats.
+    Live,
+    /// It said [`Action::Exit`]; nothing more comes from it.
+    Over,
+}
+
 /// One worker in the lease protocol.
 #[derive(Debug)]
 pub struct Member {
     config: Config,
     profile: Profile,
-    wake: Moment,
+    phase: Phase,
+    leaving: Option<Leaving>,
+    /// Requests under way.
+    wire: Wire,
+    /// What the call that is being served will return.
+    out: Vec<Action>,
+    /// This worker's own beats and the windows that they open.
+    pulse: Pulse,
+    /// The other workers.
+    peers: Liveness,
+    /// The leases that this process has.
+    owned: BTreeMap<ShardId, Owned>,
+    /// The leases that are on their way here.
+    moves: BTreeMap<ShardId, Move>,
+    /// What else shall come, when there is room for more moves.
+    queue: VecDeque<Move>,
+    /// Reading rows and planning.
+    round: Round,
+    /// Counts draws of jitter.
+    draws: u64,
 }
 
 impl Member {
     /// A worker that has said nothing yet. Its first [`deadline`](Self::deadline) is `now`.
     pub fn new(config: Config, profile: Profile, now: Moment) -> Self {
         Self {
+            peers: Liveness::new(config.failover_after, config.rules.dead_by_late_read),
+            phase: Phase::Joining(Joining::new(now)),
+            leaving: None,
+            wire: Wire::default(),
+            out: Vec::new(),
+            pulse: Pulse::default(),
+            owned: BTreeMap::new(),
+            moves: BTreeMap::new(),
+            queue: VecDeque::new(),
+            round: Round::default(),
+            draws: 0,
             config,
             profile,
-            wake: now,
         }
     }
 
     /// When [`poll`](Self::poll) must be called next. It changes with every `poll` and `on`.
     pub fn deadline(&self) -> Moment {
-        self.wake
+        match &self.phase {
+            Phase::Joining(joining) => joining.deadline().min(self.wire.deadline(self.config.failover_after)),
+            Phase::Live => [
+                self.wire.deadline(self.config.failover_after),
+                self.pulse.due(),
+                self.round.deadline(),
+                self.owned_deadline(),
+                self.moves_deadline(),
+                self.leaving_deadline(),
+            ]
+            .into_iter()
+            .min()
+            .expect("the array is not empty"),
+            Phase::Over => Moment::NEVER,
+        }
     }
 
     /// Time has passed.
     pub fn poll(&mut self, now: Moment) -> Vec<Action> {
-        self.wake = now + self.config.poll_every;
-        Vec::new()
+        self.close_windows(now);
+        self.work(now)
     }
 
     /// Something happened.
-    pub fn on(&mut self, now: Moment, _event: Event) -> Vec<Action> {
-        self.poll(now)
+    pub fn on(&mut self, now: Moment, event: Event) -> Vec<Action> {
+        // Before anything else: an answer must not hide that a window has ended.
+        self.close_windows(now);
+        match event {
+            Event::Reply { id, reply } => self.answered(now, id, reply),
+            Event::Poked => self.poked(now),
+            Event::LineageChanged => self.round.want_scan(now),
+            Event::Drained { hold, checkpoint } => self.drained(now, &hold, checkpoint),
+            Event::Checkpointed { hold, sent, written } => self.checkpointed(now, &hold, sent, written),
+            Event::ShardEnded { hold } => self.shard_ended(now, &hold),
+            Event::Depart(departure) => self.depart(now, departure),
+        }
+        self.work(now)
     }
 
     /// Who this is.
@@ -82,11 +163,94 @@ impl Member {
 
     /// The leases that this process has at present, delivering or not, with the end of each window.
     pub fn holds(&self) -> BTreeMap<ShardId, (Hold, Moment)> {
-        BTreeMap::new()
+        let entry = |(key, owned): (&ShardId, &Owned)| (key.clone(), (owned.hold.clone(), owned.until));
+        self.owned.iter().map(entry).collect()
     }
 
-    /// The workers that share the leases, as far as this one knows.
-    pub fn workers(&self) -> Vec<WorkerId> {
-        Vec::new()
+    /// The workers that share the leases, as far as this one knows, in the order of their ids.
+    pub fn workers(&self) -> &[WorkerId] {
+        self.round.workers()
+    }
+
+    /// The rows of all lease holders and workers as last read, for a monitor.
+    pub fn leases(&self) -> &[Lease] {
+        self.round.rows()
+    }
+
+    /// The plan that this worker last acted on.
+    pub fn last_plan(&self) -> Option<&Plan> {
+        self.round.plan()
+    }
+
+    /// Does everything that is due.
+    fn work(&mut self, now: Moment) -> Vec<Action> {
+        for (purpose, sent) in self.wire.expired(now, self.config.failover_after) {
+            self.take_reply(now, purpose, sent, Reply::Failed);
+        }
+        match self.phase {
+            Phase::Joining(_) => self.join_on(now),
+            Phase::Live => {
+                self.beat_if_due(now);
+                self.read_if_due(now);
+                self.tend_owned(now);
+                self.tend_moves(now);
+                self.leave_if_done(now);
+            }
+            Phase::Over => {}
+        }
+        std::mem::take(&mut self.out)
+    }
+
+    fn answered(&mut self, now: Moment, id: RequestId, reply: Reply) {
+        // An answer that was given up long ago says nothing that a later read will not say.
+        if let Some((purpose, sent)) = self.wire.done(id) {
+            self.take_reply(now, purpose, sent, reply);
+        }
+    }
+
+    fn take_reply(&mut self, now: Moment, purpose: Purpose, sent: Moment, reply: Reply) {
+        match (&self.phase, purpose) {
+            (Phase::Over, _) => {}
+            (_, Purpose::Join) => self.join_answered(now, sent, reply),
+            (_, Purpose::Beat) => self.beat_answered(now, sent, reply),
+            (_, Purpose::Register) => self.registered_again(now, sent, reply),
+            (_, Purpose::Members) => self.members_read(now, sent, reply),
+            (_, Purpose::Leases { asks }) => self.leases_read(now, sent, asks, reply),
+            (_, Purpose::Confirm { owner, keys }) => self.owner_confirmed(now, sent, &owner, keys, reply),
+            (_, Purpose::Owned { key, write }) => self.owned_written(now, sent, &key, write, reply),
+            (_, Purpose::Move { key }) => self.move_answered(now, sent, &key, reply),
+            (_, Purpose::Depart) => self.depart_answered(now, reply),
+        }
+    }
+
+    fn send(&mut self, now: Moment, purpose: Purpose, request: Request) -> RequestId {
+        let id = self.wire.sent(now, purpose);
+        self.out.push(Action::Send { id, request });
+        id
+    }
+
+    fn note(&mut self, note: Note) {
+        self.out.push(Action::Note(note));
+    }
+
+    /// Ends the process: every hold is stopped first.
+    fn exit(&mut self, now: Moment, exit: Exit) {
+        self.evict_all(now);
+        self.phase = Phase::Over;
+        self.out.push(Action::Exit(exit));
+    }
+
+    fn me(&self) -> &Process {
+        &self.profile.process
+    }
+
+    /// A share of `span`, from 0 to less than 1: the core draws no randomness, so it is a hash of who draws and when.
+    fn jitter(&mut self, span: std::time::Duration) -> std::time::Duration {
+        self.draws += 1;
+        let process = &self.profile.process;
+        let draw = self.draws.to_string();
+        let hash = stable_hash(&[process.worker.as_str(), process.incarnation.as_str(), &draw]);
+        let thousandths = u32::try_from(hash % 1_000).expect("less than 1,000");
+        span * thousandths / 1_000
     }
 }

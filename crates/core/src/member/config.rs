@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::balance::Policy;
 use crate::worker::RenewalMode;
 
 /// Settings of the protocol; validated by [`Config::check`].
@@ -27,6 +28,8 @@ pub struct Config {
     pub renewal: RenewalMode,
     /// How leases come to be even.
     pub strategy: Strategy,
+    /// Limits on what one worker may get.
+    pub policy: Policy,
     /// `false`: a child shard is read as soon as it is seen. `true`: only when all of its parents are finished.
     pub parents_first: bool,
     /// The rules that keep one owner; all of them, outside the test of the tests.
@@ -48,6 +51,7 @@ impl Default for Config {
             moves_in_flight: 32,
             renewal: RenewalMode::PerWorker,
             strategy: Strategy::Balanced,
+            policy: Policy::default(),
             parents_first: false,
             rules: Rules::default(),
         }

@@ -208,7 +208,8 @@ pub enum Note {
         key: ShardId,
         /// Who had it before.
         from: Option<WorkerId>,
-        /// How it came: `orphan`, `dead`, `ended`, `handoff`, `handoff-timeout`, `own-name`, `steal`.
+        /// How it came: `orphan`, `dead`, `ended`, `handoff`, `handoff-timeout`, `own-name`, `steal`, or `found` (a read
+        /// showed that an earlier write with a lost reply had succeeded).
         reason: &'static str,
     },
     /// A conditional write was refused: somebody else was first.

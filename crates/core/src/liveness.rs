@@ -1,0 +1,241 @@
+//! Who is alive, judged by nothing but beats that were seen to change.
+//!
+//! A silent worker may be dead, slow, or merely unseen because the observer itself slept. So it counts as dead only when
+//! a read that was *sent* the failover time after its beat was first seen still returns that same beat. Whoever says
+//! itself, or is said by one who knows, to have ended counts as gone at once, but only in that incarnation.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::id::{Incarnation, WorkerId};
+use crate::lease::Lease;
+use crate::time::Moment;
+use crate::worker::{Departure, WorkerRow};
+
+/// What an observer holds of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Its beat changes, or has not been silent for long enough; or there never was news of it.
+    Live,
+    /// Its beat stood still for the failover time.
+    Silent,
+    /// Its process has ended: it left in good order, or somebody who knows says so.
+    Gone,
+}
+
+/// A worker as last seen.
+#[derive(Clone, Debug)]
+struct Sight {
+    /// The row; `None` when a lease names the worker and there is no row of it.
+    row: Option<WorkerRow>,
+    /// When this beat was first seen (of a departed worker: when its departure was).
+    since: Moment,
+    /// A read sent late enough returned the same beat.
+    silent: bool,
+}
+
+impl Sight {
+    fn shows(&self, row: Option<&WorkerRow>) -> bool {
+        let token = |row: &WorkerRow| (row.incarnation.clone(), row.beat, row.gone());
+        self.row.as_ref().map(token) == row.map(token)
+    }
+}
+
+/// The workers that one observer knows of. Its own row is none of its business here.
+#[derive(Clone, Debug)]
+pub struct Liveness {
+    failover_after: Duration,
+    by_late_read: bool,
+    sights: BTreeMap<WorkerId, Sight>,
+}
+
+impl Liveness {
+    /// Knows nobody. `by_late_read` is rule 2, for the test of the tests.
+    pub fn new(failover_after: Duration, by_late_read: bool) -> Self {
+        Self {
+            failover_after,
+            by_late_read,
+            sights: BTreeMap::new(),
+        }
+    }
+
+    /// A read that was sent at `sent` and answered at `now` returned this row of the worker.
+    pub fn saw(&mut self, id: &WorkerId, row: Option<&WorkerRow>, sent: Moment, now: Moment) {
+        let failover_after = self.failover_after;
+        let proof = if self.by_late_read { sent } else { now };
+        match self.sights.get_mut(id) {
+            Some(sight) if sight.shows(row) => {
+                sight.silent |= proof >= sight.since + failover_after;
+                sight.row = row.cloned();
+            }
+            _ => {
+                let sight = Sight {
+                    row: row.cloned(),
+                    since: now,
+                    silent: false,
+                };
+                self.sights.insert(id.clone(), sight);
+            }
+        }
+    }
+
+    /// A read of the rows of all workers.
+    pub fn saw_all(&mut self, rows: &[WorkerRow], sent: Moment, now: Moment) {
+        let missing: Vec<WorkerId> = self
+            .sights
+            .keys()
+            .filter(|id| !rows.iter().any(|row| row.id == **id))
+            .cloned()
+            .collect();
+        for id in missing {
+            self.saw(&id, None, sent, now);
+        }
+        for row in rows {
+            self.saw(&row.id, Some(row), sent, now);
+        }
+    }
+
+    /// A lease names this worker: should it have no row, its silence begins now.
+    pub fn expect(&mut self, id: &WorkerId, now: Moment) {
+        if !self.sights.contains_key(id) {
+            self.saw(id, None, now, now);
+        }
+    }
+
+    /// Whether the worker of this name lives.
+    pub fn life(&self, id: &WorkerId) -> Life {
+        match self.sights.get(id) {
+            Some(sight) if sight.row.as_ref().is_some_and(WorkerRow::gone) => Life::Gone,
+            Some(sight) if sight.silent => Life::Silent,
+            _ => Life::Live,
+        }
+    }
+
+    /// Whether this very process is known to be no more: ended, silent, or replaced by another of its name.
+    pub fn is_gone(&self, id: &WorkerId, incarnation: Option<&Incarnation>) -> bool {
+        let Some(sight) = self.sights.get(id) else { return false };
+        let replaced = sight
+            .row
+            .as_ref()
+            .is_some_and(|row| Some(&row.incarnation) != incarnation);
+        replaced || self.life(id) != Life::Live
+    }
+
+    /// Whether the process that delivers this lease is proved to have ended, in the incarnation that the lease names.
+    pub fn has_ended(&self, lease: &Lease) -> bool {
+        let row = lease.present_owner().and_then(|id| self.row(id));
+        row.is_some_and(|row| row.gone() && Some(&row.incarnation) == lease.incarnation.as_ref())
+    }
+
+    /// Whether the worker shares in the leases: it lives and is not giving its own away, or its name is reserved.
+    pub fn shares(&self, id: &WorkerId, now: Moment) -> bool {
+        let Some(sight) = self.sights.get(id) else { return false };
+        let Some(row) = &sight.row else { return false };
+        match (self.life(id), row.departing) {
+            (Life::Live, departing) => departing != Some(Departure::Release),
+            (Life::Gone, Some(Departure::Reserve(window))) => row.departed && now < sight.since + window,
+            _ => false,
+        }
+    }
+
+    /// The last row of the worker.
+    pub fn row(&self, id: &WorkerId) -> Option<&WorkerRow> {
+        self.sights.get(id)?.row.as_ref()
+    }
+
+    /// Every worker with a row, in the order of their ids.
+    pub fn rows(&self) -> impl Iterator<Item = &WorkerRow> {
+        self.sights.values().filter_map(|sight| sight.row.as_ref())
+    }
+
+    /// When to read next so that nobody's silence goes unnoticed: the first moment at which a read could prove one that
+    /// no read sent at `last` or before could. [`Moment::NEVER`] when everyone was seen to beat or is known to be dead.
+    pub fn next_proof(&self, last: Moment) -> Moment {
+        let open = self
+            .sights
+            .values()
+            .filter(|sight| !sight.silent && !sight.row.as_ref().is_some_and(WorkerRow::gone));
+        open.map(|sight| sight.since + self.failover_after)
+            .filter(|at| *at > last)
+            .min()
+            .unwrap_or(Moment::NEVER)
+    }
+
+    /// Forgets a worker without a row that no lease names any more.
+    pub fn forget_missing(&mut self, named: impl Fn(&WorkerId) -> bool) {
+        self.sights.retain(|id, sight| sight.row.is_some() || named(id));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lease::Process;
+
+    const F: Duration = Duration::from_secs(10);
+
+    fn row(incarnation: &str, beat: u64) -> WorkerRow {
+        let process = Process {
+            worker: "w".into(),
+            incarnation: incarnation.into(),
+        };
+        WorkerRow {
+            beat,
+            ..WorkerRow::starting(process, None, None, String::new())
+        }
+    }
+
+    /// Reads as (sent, answered, incarnation, beat), in seconds.
+    fn check(reads: &[(u64, u64, &str, u64)], expected: Life) {
+        let mut peers = Liveness::new(F, true);
+        for (sent, answered, incarnation, beat) in reads {
+            let (sent, answered) = (Moment::millis(sent * 1_000), Moment::millis(answered * 1_000));
+            peers.saw(&"w".into(), Some(&row(incarnation, *beat)), sent, answered);
+        }
+        assert_eq!(peers.life(&"w".into()), expected, "{reads:?}");
+    }
+
+    #[test]
+    fn dead_is_who_shows_the_same_beat_to_a_read_sent_late_enough() {
+        check(&[(0, 1, "a", 5), (11, 12, "a", 5)], Life::Silent);
+        check(&[(0, 1, "a", 5), (11, 12, "a", 6)], Life::Live);
+        check(&[(0, 1, "a", 5), (11, 12, "b", 5)], Life::Live);
+    }
+
+    #[test]
+    fn a_late_answer_to_an_early_read_proves_nothing() {
+        check(&[(0, 1, "a", 5), (10, 30, "a", 5)], Life::Live);
+    }
+
+    #[test]
+    fn a_beat_brings_the_silent_back() {
+        check(&[(0, 1, "a", 5), (11, 12, "a", 5), (13, 14, "a", 6)], Life::Live);
+    }
+
+    #[test]
+    fn a_departed_name_is_reserved_for_its_window_only() {
+        let mut peers = Liveness::new(F, true);
+        let left = WorkerRow {
+            departing: Some(Departure::Reserve(Duration::from_secs(30))),
+            departed: true,
+            ..row("a", 5)
+        };
+        peers.saw(&"w".into(), Some(&left), Moment::millis(0), Moment::millis(0));
+        assert!(peers.shares(&"w".into(), Moment::millis(29_999)));
+        assert!(!peers.shares(&"w".into(), Moment::millis(30_000)));
+    }
+
+    #[test]
+    fn a_proof_of_death_names_one_process() {
+        let mut peers = Liveness::new(F, true);
+        let ended = WorkerRow {
+            ended: true,
+            ..row("a", 5)
+        };
+        peers.saw(&"w".into(), Some(&ended), Moment::ZERO, Moment::ZERO);
+        assert!(peers.is_gone(&"w".into(), Some(&"a".into())));
+        peers.saw(&"w".into(), Some(&row("b", 0)), Moment::ZERO, Moment::ZERO);
+        assert!(peers.is_gone(&"w".into(), Some(&"a".into())));
+        assert!(!peers.is_gone(&"w".into(), Some(&"b".into())));
+    }
+}

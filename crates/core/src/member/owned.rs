@@ -1,0 +1,418 @@
+//! The leases that this process has: their windows, and the writes that keep them or give them away.
+
+use super::beat::window_end;
+use super::wire::{OwnWrite, Purpose};
+use super::{Action, Hold, Member, Note, Reply, Request, StopReason, Written};
+use crate::hold::{Effect, Input, State, Why, step};
+use crate::id::{Incarnation, ShardId, WorkerId};
+use crate::lease::{Checkpoint, Fence, Lease, LeaseWrite};
+use crate::time::Moment;
+use crate::worker::RenewalMode;
+
+/// A lease that this process has.
+#[derive(Debug)]
+pub(super) struct Owned {
+    pub(super) hold: Hold,
+    /// The row as last known.
+    pub(super) lease: Lease,
+    pub(super) state: State,
+    /// The end of the window that the shell knows of.
+    pub(super) until: Moment,
+    /// The shell was told to start.
+    started: bool,
+    /// The send of the last write of the row that proved this process's ownership.
+    proved: Moment,
+    /// When the row was first found to be asked for.
+    asked_at: Moment,
+    /// A write of the row is under way.
+    writing: bool,
+    /// When a write may be sent (again).
+    write_from: Moment,
+    /// `PerLease`: when to renew next.
+    renew_at: Moment,
+    /// Who gets it by the write that gives it away.
+    given_to: Option<(WorkerId, Option<Incarnation>)>,
+}
+
+impl Member {
+    /// A lease came to this process. `taken`: by a take that was sent then; else a row that was read says so, and
+    /// nothing is delivered before it is renewed.
+    pub(super) fn acquire(&mut self, now: Moment, lease: Lease, taken: Option<Moment>) {
+        let hold = Hold {
+            key: lease.key.clone(),
+            fence: Fence {
+                worker: self.me().worker.clone(),
+                incarnation: self.me().incarnation.clone(),
+                epoch: lease.epoch,
+            },
+        };
+        let key = lease.key.clone();
+        let asked = lease.handoff_pending();
+        let owned = Owned {
+            hold,
+            lease,
+            state: State::Unproved,
+            until: Moment::ZERO,
+            started: false,
+            proved: Moment::ZERO,
+            asked_at: now,
+            writing: false,
+            write_from: now,
+            renew_at: now,
+            given_to: None,
+        };
+        self.owned.insert(key.clone(), owned);
+        if asked {
+            self.feed(&key, Input::Asked);
+        } else if let Some(sent) = taken {
+            self.proved(now, &key, sent);
+        } else if !self.config.rules.write_before_delivery {
+            self.proved(now, &key, now);
+        }
+    }
+
+    /// A write of the row that was sent at `sent` shows that the lease is this process's and that nobody asks for it.
+    fn proved(&mut self, now: Moment, key: &ShardId, sent: Moment) {
+        let Some(owned) = self.owned.get_mut(key) else { return };
+        let start = if self.config.rules.window_from_send { sent } else { now };
+        owned.proved = owned.proved.max(start);
+        owned.renew_at = sent + self.config.renew_every;
+        let open = self.pulse.open_at(sent) || (!self.config.rules.renew_after_lapse && self.pulse.open());
+        let until = self.window_of(&self.owned[key]);
+        if open && now < until {
+            let owned = self.owned.get_mut(key).expect("it was there above");
+            owned.until = owned.until.max(until);
+            self.feed(key, Input::Proved);
+        } else {
+            let wait = self.config.renew_every / 16;
+            self.owned.get_mut(key).expect("it was there above").write_from = now + wait;
+        }
+    }
+
+    /// The end of the window as the writes so far have it.
+    fn window_of(&self, owned: &Owned) -> Moment {
+        let by_beat = self.pulse.window(owned.proved, &self.config);
+        match self.config.renewal {
+            RenewalMode::PerWorker => by_beat,
+            RenewalMode::PerLease => by_beat.min(window_end(owned.proved, &self.config)),
+        }
+    }
+
+    /// A beat succeeded: the windows that are open and not asked for grow.
+    pub(super) fn extend_windows(&mut self, now: Moment) {
+        let rules = self.config.rules;
+        let keys: Vec<ShardId> = self.owned.keys().cloned().collect();
+        for key in keys {
+            let until = self.window_of(&self.owned[&key]);
+            let owned = self.owned.get_mut(&key).expect("the keys are those of the map");
+            let grows = match owned.state {
+                State::Delivering => true,
+                State::Draining(_) => !rules.freeze_when_asked,
+                State::Lapsed => !rules.renew_after_lapse,
+                State::Unproved | State::Drained(..) => false,
+            };
+            if !grows || until <= owned.until || now >= until {
+                continue;
+            }
+            owned.until = until;
+            if owned.state == State::Lapsed {
+                self.feed(&key, Input::Proved);
+            } else {
+                let hold = owned.hold.clone();
+                self.out.push(Action::Extend { hold, until });
+            }
+        }
+    }
+
+    /// Every window whose end has come is over, whatever the answer that is about to be looked at says.
+    pub(super) fn close_windows(&mut self, now: Moment) {
+        self.pulse.close(now, &self.config);
+        let over = self
+            .owned
+            .values()
+            .filter(|owned| owned.state == State::Delivering && now >= owned.until);
+        let over: Vec<Hold> = over.map(|owned| owned.hold.clone()).collect();
+        for hold in over {
+            self.feed(&hold.key, Input::WindowOver);
+            self.note(Note::Lapsed { hold });
+        }
+    }
+
+    /// Hands an input to the table and does what it says.
+    pub(super) fn feed(&mut self, key: &ShardId, input: Input) {
+        let Some(owned) = self.owned.get_mut(key) else { return };
+        let (state, effect) = step(owned.state.clone(), input);
+        let (hold, until, started) = (owned.hold.clone(), owned.until, owned.started);
+        let action = match effect {
+            Effect::Deliver if started => Some(Action::Extend { hold, until }),
+            Effect::Deliver => {
+                owned.started = true;
+                let lease = Box::new(owned.lease.clone());
+                Some(Action::Start { hold, lease, until })
+            }
+            Effect::Drain => Some(Action::Drain { hold }),
+            Effect::StopLost => Some((hold, StopReason::Lost)).map(stop),
+            Effect::StopGiven(Why::Asked) => Some((hold, StopReason::Yielded)).map(stop),
+            Effect::StopGiven(_) => Some((hold, StopReason::Released)).map(stop),
+            Effect::StopEvicted => Some((hold, StopReason::Evicted)).map(stop),
+            Effect::Nothing | Effect::Forget => None,
+        };
+        match state {
+            Some(state) => owned.state = state,
+            None => {
+                let epoch = owned.hold.fence.epoch;
+                self.owned.remove(key);
+                self.round.dropped(key.clone(), epoch);
+            }
+        }
+        self.out
+            .extend(action.filter(|action| started || !matches!(action, Action::Stop { .. })));
+    }
+
+    /// A row of a lease that this process has was read or returned, as of a request sent at `sent`.
+    pub(super) fn owned_row(&mut self, now: Moment, key: &ShardId, row: Option<&Lease>, sent: Moment) {
+        let Some(owned) = self.owned.get_mut(key) else { return };
+        let fence = &owned.hold.fence;
+        let Some(row) = row else {
+            return self.feed(key, Input::Lost);
+        };
+        let older = (row.epoch, row.counter) < (fence.epoch, owned.lease.counter);
+        if older {
+            return;
+        }
+        if row.held_by(fence) {
+            let (had, has) = (owned.lease.handoff_pending(), row.handoff_pending());
+            if has {
+                owned.lease = row.clone();
+                if !had {
+                    owned.asked_at = now;
+                }
+                self.feed(key, Input::Asked);
+            } else if !had || sent >= owned.asked_at {
+                owned.lease = row.clone();
+                self.feed(key, Input::Unasked);
+            }
+            return;
+        }
+        let given = owned.given_to.as_ref().is_some_and(|(worker, incarnation)| {
+            row.epoch == fence.epoch.next() && row.owner.as_ref() == Some(worker) && row.incarnation == *incarnation
+        });
+        let released = row.owner.is_none() && row.epoch == fence.epoch.next();
+        if given || released {
+            self.feed(key, Input::Given);
+        }
+        // Whatever was given is gone; what was not is lost.
+        self.feed(key, Input::Lost);
+    }
+
+    /// Sends the writes that are due.
+    pub(super) fn tend_owned(&mut self, now: Moment) {
+        let keys: Vec<ShardId> = self.owned.keys().cloned().collect();
+        for key in keys {
+            let owned = &self.owned[&key];
+            if owned.writing || now < owned.write_from {
+                continue;
+            }
+            if owned.state == State::Drained(Why::Reserve, None) {
+                self.feed(&key, Input::Given);
+                continue;
+            }
+            let Some((kind, write)) = self.due_write(now, owned) else {
+                continue;
+            };
+            let given_to = match &write {
+                LeaseWrite::Yield { .. } => owned
+                    .lease
+                    .owner
+                    .clone()
+                    .map(|to| (to, owned.lease.next_incarnation.clone())),
+                _ => None,
+            };
+            let owned = self.owned.get_mut(&key).expect("it was there above");
+            owned.writing = true;
+            if kind == OwnWrite::Renew {
+                owned.renew_at = now + self.config.renew_every;
+            }
+            owned.given_to = given_to.or(owned.given_to.take());
+            self.send(now, Purpose::Owned { key, write: kind }, Request::WriteLease(write));
+        }
+    }
+
+    /// The write that the lease's state calls for.
+    fn due_write(&self, now: Moment, owned: &Owned) -> Option<(OwnWrite, LeaseWrite)> {
+        let (key, by) = (owned.hold.key.clone(), owned.hold.fence.clone());
+        let lease = &owned.lease;
+        let per_lease = self.config.renewal == RenewalMode::PerLease;
+        match &owned.state {
+            State::Unproved | State::Lapsed if self.pulse.open() => {
+                Some((OwnWrite::Renew, LeaseWrite::Renew { key, by }))
+            }
+            State::Delivering if per_lease && now >= owned.renew_at => {
+                Some((OwnWrite::Renew, LeaseWrite::Renew { key, by }))
+            }
+            State::Unproved | State::Lapsed | State::Delivering => None,
+            State::Draining(Why::Asked) | State::Drained(Why::Asked, _) if self.asker_gone(lease) => {
+                let gone = lease.next_incarnation.clone()?;
+                Some((OwnWrite::Reclaim, LeaseWrite::Reclaim { key, by, gone }))
+            }
+            State::Draining(_) => None,
+            State::Drained(why, checkpoint) => {
+                let checkpoint = checkpoint.clone();
+                let write = match why {
+                    Why::Asked => LeaseWrite::Yield { key, by, checkpoint },
+                    Why::Release => LeaseWrite::Release { key, by, checkpoint },
+                    Why::Reserve => LeaseWrite::Checkpoint {
+                        key,
+                        by,
+                        checkpoint: checkpoint?,
+                        children: lease.children.clone(),
+                    },
+                };
+                Some((OwnWrite::GiveAway, write))
+            }
+        }
+    }
+
+    /// Whether the process that asked for this lease is known to be no more.
+    pub(super) fn asker_gone(&self, lease: &Lease) -> bool {
+        let (Some(asker), Some(_), Some(incarnation)) =
+            (&lease.owner, &lease.checkpoint_owner, &lease.next_incarnation)
+        else {
+            return false;
+        };
+        *asker != self.me().worker && self.peers.is_gone(asker, Some(incarnation))
+    }
+
+    pub(super) fn owned_written(&mut self, now: Moment, sent: Moment, key: &ShardId, write: OwnWrite, reply: Reply) {
+        let retry = self.config.renew_every / 16;
+        let retry = now + retry + self.jitter(retry);
+        if let Reply::Lease(row) = reply {
+            return self.owned_row(now, key, row.as_ref(), sent);
+        }
+        let Some(owned) = self.owned.get_mut(key) else { return };
+        if write == OwnWrite::Look {
+            return;
+        }
+        owned.writing = false;
+        match reply {
+            Reply::LeaseWritten(Written::Done(row)) => match write {
+                OwnWrite::Renew => {
+                    self.owned_row(now, key, row.as_ref(), sent);
+                    self.proved(now, key, sent);
+                }
+                OwnWrite::Reclaim => self.reclaimed(now, key, row.as_ref(), sent),
+                OwnWrite::GiveAway => self.given_away(key),
+                OwnWrite::Look => {}
+            },
+            Reply::LeaseWritten(Written::Refused(row)) => {
+                owned.write_from = retry;
+                self.owned_row(now, key, row.as_ref(), sent);
+                if !self.owned.contains_key(key) && write != OwnWrite::GiveAway {
+                    let write = if write == OwnWrite::Renew { "renew" } else { "reclaim" };
+                    let key = key.clone();
+                    self.note(Note::Conflict { key, write });
+                }
+            }
+            _ => owned.write_from = retry,
+        }
+    }
+
+    /// The asker is gone and this process has the lease for itself again.
+    fn reclaimed(&mut self, now: Moment, key: &ShardId, row: Option<&Lease>, sent: Moment) {
+        let Some(owned) = self.owned.get_mut(key) else { return };
+        if let Some(row) = row {
+            owned.lease = row.clone();
+        }
+        owned.proved = owned.proved.max(sent);
+        let until = self.window_of(&self.owned[key]);
+        let owned = self.owned.get_mut(key).expect("it was there above");
+        if self.pulse.open_at(sent) && now < until {
+            owned.until = owned.until.max(until);
+            self.feed(key, Input::Reclaimed);
+        } else {
+            self.feed(key, Input::Unasked);
+        }
+    }
+
+    fn given_away(&mut self, key: &ShardId) {
+        let to = self.owned.get(key).and_then(|owned| owned.given_to.clone());
+        self.feed(key, Input::Given);
+        let address = to.and_then(|(worker, _)| self.peers.row(&worker)?.address.clone());
+        self.out.extend(address.map(|address| Action::Poke { address }));
+    }
+
+    /// The processor is idle, as it was asked to be.
+    pub(super) fn drained(&mut self, now: Moment, hold: &Hold, checkpoint: Option<Checkpoint>) {
+        if self.has(hold) {
+            let owned = self.owned.get_mut(&hold.key).expect("it has the hold");
+            owned.write_from = now;
+            self.feed(&hold.key, Input::Idle(checkpoint));
+        }
+    }
+
+    /// A checkpoint of the shell was written or refused.
+    pub(super) fn checkpointed(&mut self, now: Moment, hold: &Hold, sent: Moment, written: Written<Lease>) {
+        if !self.has(hold) {
+            return;
+        }
+        match written {
+            Written::Done(row) => {
+                let unasked = row.as_ref().is_some_and(|row| !row.handoff_pending());
+                self.owned_row(now, &hold.key, row.as_ref(), sent);
+                let delivering = self
+                    .owned
+                    .get(&hold.key)
+                    .is_some_and(|owned| owned.state == State::Delivering);
+                if unasked && delivering {
+                    // It renewed the row like any other write.
+                    self.proved(now, &hold.key, sent);
+                }
+            }
+            Written::Refused(row) => self.owned_row(now, &hold.key, row.as_ref(), sent),
+        }
+    }
+
+    pub(super) fn shard_ended(&mut self, now: Moment, hold: &Hold) {
+        if self.has(hold) {
+            self.feed(&hold.key, Input::Ended);
+            self.round.want_scan(now);
+        }
+    }
+
+    pub(super) fn evict_all(&mut self, _now: Moment) {
+        let keys: Vec<ShardId> = self.owned.keys().cloned().collect();
+        for key in keys {
+            self.feed(&key, Input::Evicted);
+        }
+    }
+
+    fn has(&self, hold: &Hold) -> bool {
+        self.owned.get(&hold.key).is_some_and(|owned| owned.hold == *hold)
+    }
+
+    /// When something of these leases is due by itself.
+    pub(super) fn owned_deadline(&self) -> Moment {
+        let of = |owned: &Owned| {
+            let window = if owned.state == State::Delivering {
+                owned.until
+            } else {
+                Moment::NEVER
+            };
+            let per_lease = self.config.renewal == RenewalMode::PerLease;
+            let write = match owned.state {
+                _ if owned.writing => Moment::NEVER,
+                State::Delivering if per_lease => owned.renew_at.max(owned.write_from),
+                State::Delivering => Moment::NEVER,
+                State::Unproved | State::Lapsed if !self.pulse.open() => Moment::NEVER,
+                State::Draining(_) if !self.asker_gone(&owned.lease) => Moment::NEVER,
+                _ => owned.write_from,
+            };
+            window.min(write)
+        };
+        self.owned.values().map(of).min().unwrap_or(Moment::NEVER)
+    }
+}
+
+fn stop((hold, reason): (Hold, StopReason)) -> Action {
+    Action::Stop { hold, reason }
+}

@@ -1,0 +1,429 @@
+//! Reading the rows, judging who shares in the leases, and planning what shall come here.
+//!
+//! The workers' rows are read every poll, the lease rows only when there is a reason: the set of workers changed and has
+//! settled, somebody ended or leaves, the shards changed, this worker was asked for a lease; and once in every failover
+//! time, because an asker may have died before it told anybody.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::moves::{Move, Step};
+use super::wire::{OwnWrite, Purpose};
+use super::{Exit, Member, Note, Reply, Request, Strategy};
+use crate::balance::{self, Candidate, Plan, View};
+use crate::id::{Epoch, ShardId, WorkerId};
+use crate::lease::Lease;
+use crate::liveness::Life;
+use crate::time::Moment;
+use crate::worker::{Departure, Group};
+
+/// What was read, and when to read again.
+#[derive(Debug, Default)]
+pub(super) struct Round {
+    members_due: Moment,
+    /// The send of the newest answered read of the workers' rows.
+    members_read: Option<Moment>,
+    scan_due: Moment,
+    scan_sent: Option<Moment>,
+    /// The send of the newest answered read of the lease rows.
+    scan_read: Option<Moment>,
+    /// The workers that share the leases, in the order of their ids.
+    sharing: Vec<WorkerId>,
+    /// When a worker was last seen to join.
+    grown_at: Moment,
+    /// When the set of workers last changed in any way.
+    changed_at: Moment,
+    /// Workers that are known to be no more.
+    lost: BTreeSet<WorkerId>,
+    lineage: Option<u64>,
+    rows: Vec<Lease>,
+    plan: Option<Plan>,
+    /// When leases of this name, but of another process, may be taken.
+    pub(super) own_name_from: Moment,
+    /// `Stealing`: when to steal next.
+    steal_due: Moment,
+    /// The last epoch of each lease that this process had: an older read must not bring it back.
+    dropped: BTreeMap<ShardId, Epoch>,
+}
+
+impl Round {
+    pub(super) fn start(&mut self, now: Moment) {
+        self.members_due = now;
+        self.scan_due = now;
+    }
+
+    pub(super) fn want_scan(&mut self, at: Moment) {
+        self.scan_due = self.scan_due.min(at);
+    }
+
+    pub(super) fn want_members(&mut self, at: Moment) {
+        self.members_due = self.members_due.min(at);
+    }
+
+    pub(super) fn workers(&self) -> &[WorkerId] {
+        &self.sharing
+    }
+
+    pub(super) fn rows(&self) -> &[Lease] {
+        &self.rows
+    }
+
+    pub(super) fn plan(&self) -> Option<&Plan> {
+        self.plan.as_ref()
+    }
+
+    pub(super) fn deadline(&self) -> Moment {
+        self.members_due.min(self.scan_due)
+    }
+
+    /// This process has the lease no more.
+    pub(super) fn dropped(&mut self, key: ShardId, epoch: Epoch) {
+        self.dropped.insert(key, epoch);
+    }
+}
+
+impl Member {
+    pub(super) fn read_if_due(&mut self, now: Moment) {
+        let poll = self.config.poll_every;
+        if now >= self.round.members_due {
+            let period = if self.leaving.is_some() {
+                self.config.handoff_poll
+            } else {
+                poll
+            };
+            self.round.members_due = now + period + self.jitter(period / 10);
+            self.send(now, Purpose::Members, Request::Members);
+        }
+        if now >= self.round.scan_due {
+            let under_way = self.wire.any(|purpose| matches!(purpose, Purpose::Leases { .. }));
+            if let Some(sent) = self.round.scan_sent.filter(|sent| under_way && now < *sent + poll * 2) {
+                // What made it due may have come after that read: once more when it is answered.
+                self.round.scan_due = sent + poll * 2;
+                return;
+            }
+            let asks = self.pulse.asks_known;
+            let failover_after = self.config.failover_after;
+            self.round.scan_sent = Some(now);
+            self.round.scan_due = now + failover_after - self.jitter(failover_after / 20);
+            self.send(now, Purpose::Leases { asks }, Request::Leases);
+        }
+    }
+
+    pub(super) fn poked(&mut self, now: Moment) {
+        let recent = self
+            .round
+            .members_read
+            .is_some_and(|read| now < read + self.config.handoff_poll / 4);
+        self.round.want_members(if recent {
+            now + self.config.handoff_poll / 4
+        } else {
+            now
+        });
+        self.look_at_asked(now);
+    }
+
+    pub(super) fn members_read(&mut self, now: Moment, sent: Moment, reply: Reply) {
+        let Reply::Members { group, mut workers } = reply else {
+            let wait = self.config.poll_every / 4;
+            let wait = wait + self.jitter(wait);
+            return self.round.want_members(now + wait);
+        };
+        if self.round.members_read.is_some_and(|read| sent < read) {
+            return;
+        }
+        let first = self.round.members_read.replace(sent).is_none();
+        if let Some(group) = group {
+            self.group_read(now, &group);
+        }
+        let me = self.me().worker.clone();
+        let own = workers.iter().position(|row| row.id == me).map(|at| workers.remove(at));
+        self.own_row_found(now, own);
+        self.peers.saw_all(&workers, sent, now);
+        self.membership(now, first);
+        self.round.want_members(self.peers.next_proof(sent).max(now));
+    }
+
+    fn group_read(&mut self, now: Moment, group: &Group) {
+        if group.renewal != self.config.renewal {
+            let (table, mine) = (group.renewal, self.config.renewal);
+            return self.exit(now, Exit::RenewalModeDiffers { table, mine });
+        }
+        if self
+            .round
+            .lineage
+            .replace(group.lineage)
+            .is_some_and(|before| before != group.lineage)
+        {
+            self.round.want_scan(now);
+        }
+    }
+
+    /// Who shares in the leases now.
+    fn membership(&mut self, now: Moment, first: bool) {
+        let me = &self.profile.process.worker;
+        let staying = self
+            .leaving
+            .as_ref()
+            .is_none_or(|leaving| leaving.how != Departure::Release);
+        let others = self.peers.rows().map(|row| &row.id).filter(|id| *id != me);
+        let mut sharing: Vec<WorkerId> = others.filter(|id| self.peers.shares(id, now)).cloned().collect();
+        if staying {
+            sharing.push(me.clone());
+        }
+        sharing.sort();
+        let lost: BTreeSet<WorkerId> = self
+            .peers
+            .rows()
+            .filter(|row| self.peers.life(&row.id) != Life::Live)
+            .map(|row| row.id.clone())
+            .collect();
+        let settle_for = self.config.settle_for;
+        let round = &mut self.round;
+        if lost.iter().any(|id| !round.lost.contains(id)) {
+            round.want_scan(now.max(round.grown_at + settle_for));
+        }
+        if sharing != round.sharing || first {
+            let grown = first || sharing.iter().any(|id| !round.sharing.contains(id));
+            round.changed_at = now;
+            if grown {
+                round.grown_at = now;
+            }
+            let dead = round.sharing.iter().filter(|id| lost.contains(*id)).cloned().collect();
+            let workers = sharing.clone();
+            round.sharing = sharing;
+            round.want_scan(now.max(round.grown_at + settle_for));
+            self.note(Note::Membership { workers, dead });
+        }
+        self.round.lost = lost;
+    }
+
+    pub(super) fn leases_read(&mut self, now: Moment, sent: Moment, asks: Option<u64>, reply: Reply) {
+        let Reply::Leases(mut rows) = reply else {
+            let wait = self.config.poll_every / 4;
+            let wait = wait + self.jitter(wait);
+            return self.round.want_scan(now + wait);
+        };
+        if self.round.scan_read.is_some_and(|read| sent < read) {
+            return;
+        }
+        self.round.scan_read = Some(sent);
+        rows.sort_by(|a, b| a.key.cmp(&b.key));
+        self.own_rows_read(now, sent, asks, &rows);
+        if self.leaving.is_none() {
+            self.gather_own(now, &rows);
+            self.plan_if_settled(now, &rows);
+        } else {
+            self.forget_moves_that_leave();
+        }
+        if self.pulse.asked() {
+            self.round.want_scan(now);
+        }
+        self.round.rows = rows;
+    }
+
+    /// The rows of this process's leases: who asks, and what is lost.
+    fn own_rows_read(&mut self, now: Moment, sent: Moment, asks: Option<u64>, rows: &[Lease]) {
+        let named = rows
+            .iter()
+            .flat_map(|row| row.owner.iter().chain(&row.checkpoint_owner));
+        let named: BTreeSet<&WorkerId> = named.filter(|id| **id != self.profile.process.worker).collect();
+        for id in &named {
+            self.peers.expect(id, now);
+        }
+        self.peers.forget_missing(|id| named.contains(id));
+        let keys: Vec<ShardId> = self.owned.keys().cloned().collect();
+        for key in keys {
+            match find(rows, &key) {
+                Some(row) => self.owned_row(now, &key, Some(row), sent),
+                // The row is gone, or could not be read: ask for this one.
+                None => {
+                    let write = OwnWrite::Look;
+                    let purpose = Purpose::Owned {
+                        key: key.clone(),
+                        write,
+                    };
+                    self.send(now, purpose, Request::Lease(key));
+                }
+            }
+        }
+        self.pulse.covered(asks);
+        self.extend_windows(now);
+    }
+
+    /// Rows that name this worker although nothing here knows of them: of the process before it, or of writes whose
+    /// replies were lost.
+    fn gather_own(&mut self, now: Moment, rows: &[Lease]) {
+        let me = self.me().clone();
+        for row in rows.iter().filter(|row| !row.finished()) {
+            if self.owned.contains_key(&row.key) || self.moves.contains_key(&row.key) {
+                continue;
+            }
+            let present = row.present_owner() == Some(&me.worker);
+            let older = self
+                .round
+                .dropped
+                .get(&row.key)
+                .is_some_and(|epoch| row.epoch <= *epoch);
+            if present && row.incarnation.as_ref() == Some(&me.incarnation) {
+                if !older {
+                    let (key, from, reason) = (row.key.clone(), None, "found");
+                    self.note(Note::Moved { key, from, reason });
+                    self.acquire(now, row.clone(), None);
+                }
+            } else if present {
+                if now >= self.round.own_name_from {
+                    self.begin(arriving(row, "own-name", Step::Take, now));
+                } else {
+                    self.round.want_scan(self.round.own_name_from);
+                }
+            } else if row.owner.as_ref() == Some(&me.worker) && row.next_incarnation.as_ref() == Some(&me.incarnation) {
+                self.begin(arriving(row, "handoff", Step::Tell, now));
+            }
+        }
+    }
+
+    /// Plans, unless the set of workers is still changing.
+    fn plan_if_settled(&mut self, now: Moment, rows: &[Lease]) {
+        let settled_at = self.round.grown_at + self.config.settle_for;
+        if self.round.members_read.is_none() || now < settled_at {
+            return self.round.want_scan(settled_at.max(now + self.config.handoff_poll));
+        }
+        let view = self.view(rows);
+        let me = self.me().worker.clone();
+        // After a loss the orphans go at once; live leases wait until all views agree.
+        let orphans_only_until = self.round.changed_at + self.config.settle_for;
+        let policy = self.config.policy;
+        let coming: Vec<balance::Move> = match self.config.strategy {
+            Strategy::Balanced => {
+                let plan = balance::plan(&view, &policy);
+                let coming = plan.coming_to(&me).cloned().collect();
+                self.keep_plan(&view, plan);
+                coming
+            }
+            Strategy::Stealing { every } => {
+                let mut coming = balance::adopt(&view, &policy, &me);
+                if now >= self.round.steal_due {
+                    self.round.steal_due = now + every;
+                    coming.extend(balance::steal(&view, &policy, &me));
+                }
+                self.round
+                    .want_scan(self.round.steal_due.max(now + self.config.poll_every));
+                coming
+            }
+        };
+        self.queue.clear();
+        let mut coming: Vec<(u64, balance::Move)> = coming
+            .into_iter()
+            .map(|a_move| (balance::stable_hash(&[me.as_str(), a_move.key.as_str()]), a_move))
+            .collect();
+        coming.sort_by(|a, b| (a.0, &a.1.key).cmp(&(b.0, &b.1.key)));
+        for (_, a_move) in coming {
+            if a_move.from.is_some() && now < orphans_only_until {
+                self.round.want_scan(orphans_only_until);
+                continue;
+            }
+            let Some(row) = find(rows, &a_move.key) else { continue };
+            if let Some(a_move) = self.way_here(now, row) {
+                self.begin(a_move);
+            }
+        }
+    }
+
+    fn view(&self, rows: &[Lease]) -> View {
+        let me = &self.profile.process.worker;
+        let cap = |id: &WorkerId| {
+            if id == me {
+                self.profile.hard_cap
+            } else {
+                self.peers.row(id).and_then(|row| row.hard_cap)
+            }
+        };
+        let candidates = self.round.sharing.iter().map(|id| Candidate {
+            id: id.clone(),
+            hard_cap: cap(id),
+        });
+        let mut view = View::of(rows, &self.runnable(rows), candidates.collect());
+        if !self.config.rules.asker_is_no_owner {
+            for placed in &mut view.leases {
+                let owner = find(rows, &placed.key).and_then(|row| row.owner.clone());
+                placed.owner = owner.filter(|owner| self.round.sharing.contains(owner));
+            }
+        }
+        view
+    }
+
+    /// The leases that somebody should have.
+    fn runnable(&self, rows: &[Lease]) -> BTreeSet<ShardId> {
+        let unfinished: BTreeSet<&ShardId> = rows.iter().filter(|row| !row.finished()).map(|row| &row.key).collect();
+        let blocked =
+            |row: &Lease| self.config.parents_first && row.parents.iter().any(|parent| unfinished.contains(parent));
+        let runnable = rows.iter().filter(|row| !row.finished() && !blocked(row));
+        runnable.map(|row| row.key.clone()).collect()
+    }
+
+    fn keep_plan(&mut self, view: &View, plan: Plan) {
+        self.note(Note::Planned {
+            leases: view.leases.len(),
+            workers: view.workers.len(),
+            coming: plan.coming_to(&self.profile.process.worker).count(),
+        });
+        let before = self.round.plan.as_ref().and_then(|plan| plan.cap_exceeded);
+        if let Some(exceeded) = plan.cap_exceeded
+            && before != Some(exceeded)
+        {
+            let (by, unowned) = (exceeded.by, exceeded.unowned);
+            self.note(Note::CapExceeded { by, unowned });
+        }
+        self.round.plan = Some(plan);
+    }
+
+    /// How a lease that shall come here comes: it follows from who is live, not from who shares.
+    fn way_here(&self, now: Moment, row: &Lease) -> Option<Move> {
+        let rules = self.config.rules;
+        if !rules.asker_is_no_owner && self.asker_gone(row) {
+            let mut taken = arriving(row, "dead", Step::Take, now);
+            taken.from.clone_from(&row.owner);
+            return Some(taken);
+        }
+        let Some(present) = row.present_owner() else {
+            return Some(arriving(row, "orphan", Step::Take, now));
+        };
+        if *present == self.me().worker {
+            return None;
+        }
+        if self.peers.has_ended(row) {
+            return Some(arriving(row, "ended", Step::Take, now));
+        }
+        if self.peers.life(present) != Life::Live {
+            let step = if rules.beat_after_row {
+                Step::Confirm
+            } else {
+                Step::Take
+            };
+            return Some(arriving(row, "dead", step, now));
+        }
+        // Of an owner without a row nothing is known until it has been missing for the failover time.
+        self.peers.row(present)?;
+        let reason = if self.config.strategy == Strategy::Balanced {
+            "handoff"
+        } else {
+            "steal"
+        };
+        let free = !row.handoff_pending() || self.asker_gone(row);
+        free.then(|| arriving(row, reason, Step::Ask, now))
+    }
+}
+
+fn arriving(row: &Lease, reason: &'static str, step: Step, now: Moment) -> Move {
+    Move {
+        lease: row.clone(),
+        from: row.present_owner().cloned(),
+        reason,
+        step,
+        next: now,
+    }
+}
+
+fn find<'a>(rows: &'a [Lease], key: &ShardId) -> Option<&'a Lease> {
+    let at = rows.binary_search_by(|row| row.key.cmp(key)).ok()?;
+    rows.get(at)
+}

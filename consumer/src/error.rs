@@ -1,5 +1,7 @@
 //! Why the consumer ends otherwise than in good order, and with which exit code.
 
+use kinex_aws::{Fault, FaultKind};
+
 /// Why the consumer ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -25,6 +27,25 @@ impl Error {
             Self::Settings(_) => 2,
             Self::Start(_) => 3,
             Self::Replaced(_) => 75,
+        }
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault.kind {
+            FaultKind::Invalid => Self::Settings(fault.to_string()),
+            _ => Self::Start(fault.to_string()),
+        }
+    }
+}
+
+impl From<kinex_kcl::Error> for Error {
+    fn from(error: kinex_kcl::Error) -> Self {
+        match error {
+            kinex_kcl::Error::NameInUse(_) | kinex_kcl::Error::Replaced { .. } => Self::Replaced(error.to_string()),
+            kinex_kcl::Error::RenewalModeDiffers { .. } => Self::Settings(error.to_string()),
+            _ => Self::Failed(error.to_string()),
         }
     }
 }

@@ -7,10 +7,12 @@
 //! Absent: who reads and writes the rows, and every clock. Times are milliseconds since 1970 as a worker saw them; they
 //! serve reports and decide nothing.
 
+mod header;
 mod ranges;
 mod terms;
 mod verdict;
 
+pub use header::Header;
 pub use ranges::Ranges;
 pub use terms::{ChildStart, Gap, child_starts, unread_gaps, unread_seconds};
 pub use verdict::{Records, judge};
@@ -27,18 +29,6 @@ pub type Source = String;
 /// A lane of a source; all records of one lane have the same hash key, so that a shard keeps them in order.
 pub type Lane = u32;
 
-/// The small header that a numbered record begins with; the rest of the payload is padding.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Header {
-    /// The source.
-    #[serde(rename = "kinex")]
-    pub source: Source,
-    /// The lane.
-    pub lane: Lane,
-    /// The number inside the lane, from 0.
-    pub n: u64,
-}
-
 /// What a term delivered of one lane.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
@@ -53,14 +43,32 @@ pub struct Tally {
     pub ranges: Ranges,
 }
 
+/// What a delivery was, as far as its term can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// The first one of this record.
+    First,
+    /// The first one, behind a greater number of its lane.
+    Reordered,
+    /// The term had delivered the record before.
+    Repeat,
+    /// The record has no number.
+    Foreign,
+}
+
 impl Tally {
     /// Counts a delivery of number `n`.
-    pub fn deliver(&mut self, n: u64) {
+    pub fn deliver(&mut self, n: u64) -> Delivery {
         self.delivered += 1;
         let behind = self.ranges.last().is_some_and(|last| n < last);
-        if self.ranges.insert(n) && behind {
-            self.reordered += 1;
+        if !self.ranges.insert(n) {
+            return Delivery::Repeat;
         }
+        if behind {
+            self.reordered += 1;
+            return Delivery::Reordered;
+        }
+        Delivery::First
     }
 
     /// Deliveries of numbers that this term had delivered before.
@@ -138,20 +146,20 @@ impl Term {
     }
 
     /// Counts a delivery; `None`: the record has no header.
-    pub fn deliver(&mut self, header: Option<&Header>, now_ms: u64) {
+    pub fn deliver(&mut self, header: Option<&Header>, now_ms: u64) -> Delivery {
         self.first_ms.get_or_insert(now_ms);
         self.last_ms = Some(now_ms);
         let Some(header) = header else {
             self.foreign += 1;
-            return;
+            return Delivery::Foreign;
         };
-        // `entry` would clone the source for every record.
-        if !self.lanes.contains_key(&header.source) {
-            self.lanes.insert(header.source.clone(), BTreeMap::new());
-        }
-        if let Some(lanes) = self.lanes.get_mut(&header.source) {
-            lanes.entry(header.lane).or_default().deliver(header.n);
-        }
+        let lanes = self.lanes.entry(header.source.clone()).or_default();
+        lanes.entry(header.lane).or_default().deliver(header.n)
+    }
+
+    /// Whether the term goes on after all: the same process got the same epoch back.
+    pub fn resume(&mut self) {
+        self.end = None;
     }
 
     /// Deliveries of any kind.
@@ -211,7 +219,9 @@ impl ProducerRow {
     }
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
 fn is_zero(n: &u64) -> bool {
     *n == 0
 }
+
+#[cfg(test)]
+mod tests;

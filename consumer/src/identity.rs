@@ -1,0 +1,75 @@
+//! Who this process is, and whom it tells.
+
+use std::fs;
+use std::path::Path;
+
+use kinex_kcl::{Incarnation, WorkerId};
+
+use crate::{Args, Error};
+
+/// The worker's name and this start of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) worker: WorkerId,
+    pub(crate) incarnation: Incarnation,
+    /// RFC 3339.
+    pub(crate) started: String,
+}
+
+impl Identity {
+    /// The flag wins, then `POD_NAME`, then the host name.
+    pub(crate) fn of(args: &Args) -> Result<Self, Error> {
+        let pod = std::env::var("POD_NAME").ok();
+        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let name = [args.worker_id.clone(), pod, Some(host)]
+            .into_iter()
+            .flatten()
+            .find(|name| !name.is_empty())
+            .ok_or_else(|| Error::Settings("this machine has no host name: give --worker-id NAME".to_owned()))?;
+        if name.starts_with('#') || name.len() > 255 || name.chars().any(char::is_control) {
+            return Err(Error::Settings(format!(
+                "`{}` cannot be a worker id: at most 255 characters, no control characters, no `#` at the start",
+                name.escape_debug()
+            )));
+        }
+        Ok(Self {
+            worker: WorkerId::from(name),
+            incarnation: Incarnation::from(uuid::Uuid::new_v4().to_string()),
+            started: jiff::Timestamp::now().to_string(),
+        })
+    }
+
+    /// Writes the incarnation where a witness of this process's death will find it, and the identity for a runner.
+    pub(crate) fn announce(&self, args: &Args, metrics: Option<&str>) -> Result<(), Error> {
+        if let Some(path) = &args.termination_log {
+            write(path, self.incarnation.as_str())?;
+        }
+        if let Some(path) = &args.identity_file {
+            let line = serde_json::json!({
+                "worker": self.worker,
+                "incarnation": self.incarnation,
+                "pid": std::process::id(),
+                "metrics": metrics,
+            });
+            replace(path, &format!("{line}\n"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whoever polls for the file sees all of it or none.
+fn replace(path: &Path, text: &str) -> Result<(), Error> {
+    let mut new = path.as_os_str().to_owned();
+    new.push(".new");
+    write(Path::new(&new), text)?;
+    fs::rename(&new, path).map_err(|error| refused(path, &error))
+}
+
+/// In place: a termination log is a mounted file, which cannot be replaced.
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    fs::write(path, text).map_err(|error| refused(path, &error))
+}
+
+fn refused(path: &Path, error: &std::io::Error) -> Error {
+    Error::Start(format!("cannot write {}: {error}", path.display()))
+}

@@ -1,0 +1,274 @@
+//! The program put together: connect, serve, run the worker, leave.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kinex_aws::{Clients, Fault, FaultKind};
+use kinex_kcl::{Worker, WorkerEvent, WorkerHandle};
+use kinex_telemetry::{Admin, Health, Metrics};
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::identity::Identity;
+use crate::ledger::Ledger;
+use crate::meters::{Live, Meters};
+use crate::processor::Counting;
+use crate::settings::Settings;
+use crate::{Args, Error, chaos, report};
+
+/// How a program is told to stop.
+#[derive(Clone, Debug, Default)]
+pub struct Stop {
+    /// Hand every lease on, then end.
+    pub leave: CancellationToken,
+    /// End at once; the others find out as after a crash.
+    pub quit: CancellationToken,
+}
+
+/// What readiness waits for.
+const TABLES: &str = "lease table and workers' table";
+const STREAM: &str = "stream";
+const GROUP: &str = "first look at the other workers";
+
+/// How long an endpoint that does not answer is asked at the start.
+const START_PATIENCE: Duration = Duration::from_secs(15);
+
+pub(crate) async fn run(args: Args, stop: Stop) -> Result<(), Error> {
+    let settings = Settings::load(&args)?;
+    let identity = Identity::of(&args)?;
+    let clients = Clients::connect(&settings.access).await?;
+    let meters = Meters::default();
+    let ledger = Ledger::new(clients.facts(&settings.application), meters.clone());
+    let factory = Counting::new(
+        identity.worker.clone(),
+        identity.incarnation.clone(),
+        ledger.clone(),
+        meters.clone(),
+        Duration::from_millis(args.work_millis.unwrap_or(0)),
+        args.fail_on.clone(),
+    );
+    let store = clients.leases(&settings.application);
+    let worker = Worker::builder(store.clone(), clients.reader(&settings.stream), factory)
+        .worker_id(identity.worker.clone())
+        .incarnation(identity.incarnation.clone())
+        .started(identity.started.clone())
+        .config(settings.worker.clone())
+        .build()
+        .map_err(|error| Error::Settings(error.to_string()))?;
+    let handle = worker.handle();
+    let health = Health::waiting_for([TABLES, STREAM, GROUP]);
+
+    let background = CancellationToken::new();
+    let mut tasks = JoinSet::new();
+    let metrics = serve(
+        &args,
+        &settings,
+        &clients,
+        &meters,
+        &handle,
+        &health,
+        &background,
+        &mut tasks,
+    )
+    .await?;
+    identity.announce(&args, metrics.as_deref())?;
+    info!(worker = %identity.worker, incarnation = %identity.incarnation, stream = settings.stream,
+        application = settings.application, metrics, "consumer starts");
+
+    let started = tokio::select! {
+        started = prepare(&clients, &settings, &health) => started,
+        () = stop.leave.cancelled() => return Ok(()),
+    };
+    started?;
+    tasks.spawn(count(
+        handle.subscribe(),
+        handle.clone(),
+        meters.clone(),
+        health,
+        background.clone(),
+    ));
+    tasks.spawn(report::rate(
+        meters,
+        handle.clone(),
+        settings.report_every,
+        background.clone(),
+    ));
+    tasks.spawn(
+        ledger
+            .clone()
+            .keep(settings.audit_every, settings.checkpoint_every, background.clone()),
+    );
+    if args.allow_chaos {
+        tasks.spawn(chaos::obey(store, identity.clone(), background.clone()));
+    }
+
+    let ended = until_stopped(worker, &handle, &settings, &stop).await;
+    background.cancel();
+    while let Some(joined) = tasks.join_next().await {
+        if let Err(error) = joined {
+            error!(%error, "background task failed");
+        }
+    }
+    let unwritten = ledger.close().await;
+    if unwritten > 0 {
+        error!(
+            rows = unwritten,
+            "audit rows could not be written: the audit will show fewer deliveries"
+        );
+    }
+    info!(worker = %identity.worker, ok = ended.is_ok(), "consumer ends");
+    ended
+}
+
+/// The worker, until it ends by itself or its time to leave is over.
+async fn until_stopped<S, R, F>(
+    worker: Worker<S, R, F>,
+    handle: &WorkerHandle,
+    settings: &Settings,
+    stop: &Stop,
+) -> Result<(), Error>
+where
+    S: kinex_kcl::ports::LeaseStore,
+    R: kinex_kcl::ports::StreamReader,
+    F: kinex_kcl::ProcessorFactory,
+{
+    let running = worker.run();
+    tokio::pin!(running);
+    let ended = tokio::select! {
+        ended = &mut running => return finished(ended),
+        () = stop.quit.cancelled() => return Ok(()),
+        () = stop.leave.cancelled() => {
+            let deadline = Instant::now() + settings.grace;
+            let leaving = async {
+                handle.shutdown(settings.departure).await;
+                (&mut running).await
+            };
+            tokio::select! {
+                ended = tokio::time::timeout_at(deadline, leaving) => ended,
+                () = stop.quit.cancelled() => return Ok(()),
+            }
+        }
+    };
+    match ended {
+        Ok(ended) => finished(ended),
+        Err(_) => {
+            let left = handle.status().holds.len();
+            error!(leases = left, grace = ?settings.grace, "still leaving at the end of the grace period: ends all the same");
+            Ok(())
+        }
+    }
+}
+
+fn finished(ended: Result<kinex_kcl::Ended, kinex_kcl::Error>) -> Result<(), Error> {
+    let ended = ended?;
+    if !ended.hung.is_empty() {
+        warn!(shards = ?ended.hung, "processors hung: their leases went without a final checkpoint");
+    }
+    Ok(())
+}
+
+/// The admin server, when one is asked for; its address.
+#[expect(clippy::too_many_arguments, reason = "each is one thing to serve")]
+async fn serve(
+    args: &Args,
+    settings: &Settings,
+    clients: &Clients,
+    meters: &Meters,
+    handle: &WorkerHandle,
+    health: &Health,
+    background: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> Result<Option<String>, Error> {
+    let Some(address) = &args.metrics_addr else {
+        return Ok(None);
+    };
+    let mut metrics = Metrics::new("consumer", env!("CARGO_PKG_VERSION"));
+    meters.register(metrics.registry());
+    metrics.registry().register_collector(Box::new(Live {
+        worker: handle.clone(),
+        requests: clients.requests().clone(),
+        shard_series_max: settings.shard_series_max,
+    }));
+    let admin = Admin::bind(address, Arc::new(metrics), health.clone()).await;
+    let admin = admin.map_err(|error| Error::Start(error.to_string()))?;
+    let address = admin.address().to_string();
+    tasks.spawn(admin.serve(background.clone()));
+    Ok(Some(address))
+}
+
+/// The tables and the stream are there, or one clear error.
+async fn prepare(clients: &Clients, settings: &Settings, health: &Health) -> Result<(), Error> {
+    let tables = clients.tables(&settings.application);
+    patiently(|| async {
+        if settings.create_tables {
+            tables.ensure().await
+        } else {
+            tables.check().await
+        }
+    })
+    .await?;
+    health.have(TABLES);
+    let streams = clients.streams();
+    patiently(|| async { streams.describe(&settings.stream).await.map(drop) }).await?;
+    health.have(STREAM);
+    Ok(())
+}
+
+/// Asks again for a while where that may help.
+async fn patiently<F, Fut>(ask: F) -> Result<(), Fault>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<(), Fault>>,
+{
+    let deadline = Instant::now() + START_PATIENCE;
+    let mut pause = Duration::from_millis(200);
+    loop {
+        let Err(fault) = ask().await else {
+            return Ok(());
+        };
+        let passing = matches!(
+            fault.kind,
+            FaultKind::Throttled | FaultKind::Unreachable | FaultKind::Service
+        );
+        if !passing || Instant::now() + pause > deadline {
+            return Err(fault);
+        }
+        warn!(error = %fault, "asked again in {pause:?}");
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(3));
+    }
+}
+
+/// Counts what the worker says, and notes when it has seen the others.
+async fn count(
+    mut events: Receiver<WorkerEvent>,
+    worker: WorkerHandle,
+    meters: Meters,
+    health: Health,
+    stop: CancellationToken,
+) {
+    loop {
+        let event = tokio::select! {
+            event = events.recv() => event,
+            () = stop.cancelled() => break,
+        };
+        match event {
+            Ok(event) => {
+                meters.event(&event);
+                if matches!(event, WorkerEvent::Membership { .. }) && !worker.status().workers.is_empty() {
+                    health.have(GROUP);
+                }
+            }
+            Err(RecvError::Lagged(missed)) => meters.missed(missed),
+            Err(RecvError::Closed) => break,
+        }
+    }
+    // What was said before the end counts too.
+    while let Ok(event) = events.try_recv() {
+        meters.event(&event);
+    }
+}

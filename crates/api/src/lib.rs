@@ -1,1 +1,22 @@
-//! KinesisExperiment: wire types, validation rules, conversion
+//! `KinesisExperiment`: the manifest's wire types, its rules, and what it means.
+//!
+//! # Expected flow
+//! Text becomes a [`KinesisExperiment`] by [`load`] (offline, every problem with its line), or by the API server, which
+//! knows the same schema and the same rules ([`crd_yaml`]). [`convert`] then gives the
+//! [`Spec`](kinex_core::experiment::Spec) that everything else works with.
+//!
+//! This crate knows nothing about clusters: it uses `kube` to derive the schema, and no client.
+
+mod convert;
+mod duration;
+mod load;
+mod problem;
+mod schema;
+pub mod types;
+
+pub use convert::convert;
+pub use duration::DurationText;
+pub use load::{LoadError, load};
+pub use problem::Problem;
+pub use schema::{crd, crd_yaml};
+pub use types::{KinesisExperiment, KinesisExperimentSpec};

@@ -15,12 +15,22 @@
 //! The shell stores the status under a precondition (the resource's version, a lock on the file), so that of two
 //! deciders one wins; it drops the effects of a decision whose status it could not store.
 
+pub mod assertion;
+mod conditions;
+mod duration;
 mod effect;
+mod facts;
+pub mod preset;
+mod round;
+mod setup;
 mod spec;
 mod status;
+mod step;
+mod targets;
 mod timestamp;
 mod world;
 
+pub use duration::{NotADuration, parse_duration};
 pub use effect::Effect;
 pub use spec::{
     Action, Assertion, Balance, CapPolicy, CapRounding, Consumers, CreationPolicy, DeletionPolicy, InitialPosition,
@@ -50,9 +60,5 @@ pub struct Decision {
 ///
 /// `now` is wall-clock time of whoever runs the experiment; it measures steps and nothing else.
 pub fn decide(spec: &Spec, status: &Status, world: &World, now: Timestamp) -> Decision {
-    let _ = (spec, world, now);
-    Decision {
-        status: status.clone(),
-        effects: Vec::new(),
-    }
+    round::Round::new(spec, status, world, now).decide()
 }

@@ -14,6 +14,21 @@ macro_rules! text_id {
         #[serde(transparent)]
         pub struct $name(Arc<str>);
 
+        #[cfg(feature = "schema")]
+        impl schemars::JsonSchema for $name {
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "maxLength": 253 })
+            }
+        }
+
         impl $name {
             /// Takes any text; cloning the id later is cheap.
             pub fn new(text: impl Into<Arc<str>>) -> Self {

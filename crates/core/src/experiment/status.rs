@@ -9,6 +9,7 @@ use crate::id::{Incarnation, ShardId, WorkerId};
 
 /// Everything that outlives one decision.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Status {
     /// Where the run stands.
@@ -54,6 +55,11 @@ pub struct Status {
     /// The manifest's `spec.replicas` when it was last looked at: only a change of it counts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas_spec: Option<u32>,
+    /// Whether the wanted number was not seen to be set yet. Once it was, another number is somebody else's.
+    pub replicas_pending: bool,
+    /// A scaling by somebody else that is to be copied to the manifest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas_mirror: Option<u32>,
     /// The newest generation of the number of workers that was seen.
     pub replicas_generation: u64,
     /// Records per second that the run wants at present.
@@ -65,6 +71,9 @@ pub struct Status {
     /// The leases as last seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leases: Option<LeaseSummary>,
+    /// How many shards there should be in all, by what the run did; more are somebody else's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shards_expected: Option<u32>,
     /// How far Setup is, while the stream is being recreated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub setup: Option<Plan>,
@@ -82,6 +91,7 @@ pub struct Status {
 
 /// Where a run stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Phase {
     /// Accepted and not begun.
     #[default]
@@ -109,6 +119,7 @@ impl Phase {
 
 /// What has come of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Verdict {
     /// Nothing yet.
     #[default]
@@ -125,6 +136,7 @@ pub enum Verdict {
 
 /// How one step went.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct StepResult {
     /// The step's name.
@@ -184,6 +196,7 @@ pub struct StepResult {
 
 /// How a step stands or ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Outcome {
     /// At work.
     #[default]
@@ -216,6 +229,7 @@ impl Outcome {
 
 /// What a step does, written down before it is done.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase", default)]
 pub struct Plan {
     /// Shards to split, each at which hash key.
@@ -230,8 +244,6 @@ pub struct Plan {
     /// Workers to scale to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replicas: Option<u32>,
-    /// Whether the workers were seen to be scaled.
-    pub applied: bool,
     /// Records per second to send.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub records_per_second: Option<u32>,
@@ -246,8 +258,23 @@ pub struct Plan {
     pub delete_created: Option<Timestamp>,
 }
 
+impl Plan {
+    /// Nothing to do.
+    pub const NONE: Self = Self {
+        splits: Vec::new(),
+        merges: Vec::new(),
+        target: None,
+        replicas: None,
+        records_per_second: None,
+        pods: Vec::new(),
+        frozen_at: None,
+        delete_created: None,
+    };
+}
+
 /// A split that is planned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PlannedSplit {
     /// The shard.
@@ -261,6 +288,7 @@ pub struct PlannedSplit {
 
 /// A merge that is planned.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PlannedMerge {
     /// The shard with the lower hash keys.
@@ -274,6 +302,7 @@ pub struct PlannedMerge {
 
 /// A process that a step is about: a worker's name, and which start of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct PlannedPod {
     /// The worker: the pod's name.
@@ -284,6 +313,7 @@ pub struct PlannedPod {
 
 /// The stream in numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct StreamSummary {
     /// Its state, as the API writes it.
@@ -301,6 +331,7 @@ pub struct StreamSummary {
 
 /// The leases in numbers. All but `total` count runnable leases only: those whose shard has records left to read.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct LeaseSummary {
     /// Rows of the table, finished leases included.
@@ -321,6 +352,7 @@ pub struct LeaseSummary {
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct TimelineEntry {
     /// When.
@@ -337,6 +369,7 @@ pub struct TimelineEntry {
 
 /// One aspect of the state, as Kubernetes writes it (metav1.Condition).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct Condition {
     /// The aspect: StreamReady, WorkersReady, Balanced, Interference, Complete.
@@ -357,6 +390,7 @@ pub struct Condition {
 
 /// A run that ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "camelCase")]
 pub struct RunSummary {
     /// Its nonce.

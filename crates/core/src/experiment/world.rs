@@ -2,8 +2,6 @@
 //!
 //! A shell that could not read a part says so in [`World::unseen`]; the decision then lets time pass and nothing else.
 
-use std::collections::BTreeMap;
-
 use super::timestamp::Timestamp;
 use crate::id::{Incarnation, ShardId, WorkerId};
 use crate::lease::Lease;
@@ -193,25 +191,4 @@ pub struct Failure {
     pub message: String,
     /// Whether trying again cannot help (a limit of the account, no permission). Others are tried again.
     pub lasting: bool,
-}
-
-impl World {
-    /// How many runnable leases each worker has, by who may deliver at present; live workers without one are included.
-    pub fn leases_by_worker(&self) -> BTreeMap<WorkerId, u32> {
-        let mut counts: BTreeMap<WorkerId, u32> = self
-            .workers
-            .iter()
-            .filter(|worker| worker.live)
-            .map(|worker| (worker.id.clone(), 0))
-            .collect();
-        for owner in self
-            .leases
-            .iter()
-            .filter(|lease| !lease.finished())
-            .filter_map(Lease::present_owner)
-        {
-            *counts.entry(owner.clone()).or_default() += 1;
-        }
-        counts
-    }
 }

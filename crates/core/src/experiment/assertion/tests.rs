@@ -1,0 +1,1 @@
+//! Assertions, accepted and judged.

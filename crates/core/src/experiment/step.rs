@@ -1,0 +1,163 @@
+//! The ten kinds of step: what each plans, what it does with its plan, and when it is done.
+
+mod measure;
+mod pods;
+mod reshard;
+mod wait;
+
+use std::time::Duration;
+
+use super::assertion::{self, Facts};
+use super::round::Round;
+use super::spec::{Action, Assertion};
+use super::status::{Outcome, Plan};
+
+/// How a step stands.
+pub(super) enum Progress {
+    /// Not done; what it waits for.
+    Waiting(String),
+    /// Done, and how.
+    Done(Outcome, Option<String>),
+}
+
+impl Progress {
+    fn pass() -> Self {
+        Self::Done(Outcome::Pass, None)
+    }
+}
+
+impl Round<'_> {
+    /// Writes down what the step will do. Gives no effect; without sight of what it needs, it waits.
+    pub(super) fn make_plan(&mut self, index: usize) -> Progress {
+        let spec = self.spec;
+        let plan = match &spec.steps[index].action {
+            Action::Split { count, select } => self.plan_splits(*count, select),
+            Action::Merge { count } => self.plan_merges(*count),
+            Action::UpdateShardCount { target } => self.plan_target(*target),
+            Action::KillPod { count, select, .. } | Action::FreezePod { count, select, .. } => {
+                self.plan_pods(index, *count, *select)
+            }
+            Action::Scale { replicas } => {
+                self.status.replicas_wanted = Some(*replicas);
+                self.status.replicas_pending = self.world.replicas.wanted != *replicas;
+                Ok(Plan {
+                    replicas: Some(*replicas),
+                    ..Plan::default()
+                })
+            }
+            Action::Producer { records_per_second } => {
+                self.status.producer_rate = Some(*records_per_second);
+                Ok(Plan {
+                    records_per_second: Some(*records_per_second),
+                    ..Plan::default()
+                })
+            }
+            Action::Pause { .. } | Action::WaitUntilBalanced { .. } | Action::Assert { .. } => Ok(Plan::default()),
+        };
+        match plan {
+            Ok(plan) => {
+                self.status.steps[index].plan = Some(plan);
+                Progress::Waiting("planned".to_owned())
+            }
+            Err(progress) => progress,
+        }
+    }
+
+    /// Carries the step on.
+    pub(super) fn advance(&mut self, index: usize) -> Progress {
+        if let Some(failure) = self.world.failures.iter().find(|failure| failure.lasting) {
+            let message = format!("{} was refused: {}", failure.effect, failure.message);
+            return Progress::Done(Outcome::Inconclusive, Some(message));
+        }
+        if self.status.steps[index].plan.is_none() {
+            return self.make_plan(index);
+        }
+        let spec = self.spec;
+        match &spec.steps[index].action {
+            Action::Split { .. } => self.split(index),
+            Action::Merge { .. } => self.merge(index),
+            Action::UpdateShardCount { target } => self.update_shard_count(*target),
+            Action::Scale { .. } => self.scale(),
+            Action::KillPod { mode, .. } => self.kill(index, *mode),
+            Action::FreezePod { lasting, .. } => self.freeze(index, *lasting),
+            Action::Pause { lasting } => self.pause(index, *lasting),
+            Action::Producer { records_per_second } => self.set_producer(*records_per_second),
+            Action::WaitUntilBalanced {
+                max_imbalance,
+                max_per_worker,
+                stable_for,
+            } => self.wait(index, *max_imbalance, *max_per_worker, *stable_for),
+            Action::Assert { all } => self.assert(all),
+        }
+    }
+
+    /// The effect itself is a standing wish of the run.
+    fn scale(&mut self) -> Progress {
+        let wanted = self.status.replicas_wanted.unwrap_or_default();
+        match self.all_workers_stand(wanted) {
+            Ok(()) if !self.status.replicas_pending => Progress::pass(),
+            Ok(()) => Progress::Waiting(format!("waiting for {wanted} workers")),
+            Err(message) => Progress::Waiting(message),
+        }
+    }
+
+    fn pause(&self, index: usize, lasting: Duration) -> Progress {
+        if self.step_elapsed(index) >= lasting {
+            return Progress::pass();
+        }
+        Progress::Waiting(format!("letting {lasting:?} pass"))
+    }
+
+    /// The effect itself is a standing wish of the run.
+    fn set_producer(&self, records_per_second: u32) -> Progress {
+        if self.world.producer_rate.unwrap_or(0) == records_per_second {
+            return Progress::pass();
+        }
+        Progress::Waiting(format!(
+            "waiting for the producer to send {records_per_second} records per second"
+        ))
+    }
+
+    /// Holds as soon as all assertions do; what is seen may lag behind what is so, up to the step's timeout.
+    fn assert(&self, all: &[Assertion]) -> Progress {
+        let facts = Facts::of(self.world, &self.status, &self.census, self.now);
+        let failed: Vec<String> = all
+            .iter()
+            .filter_map(|one| {
+                assertion::evaluate(&one.expr, &facts)
+                    .err()
+                    .map(|why| format!("{}: {why}", one.name))
+            })
+            .collect();
+        if failed.is_empty() {
+            Progress::pass()
+        } else {
+            Progress::Waiting(failed.join("; "))
+        }
+    }
+
+    /// How a step ends that ran out of time: it failed where all that it needs from outside was there.
+    pub(super) fn timed_out(&self, index: usize, waiting_for: &str) -> (Outcome, String) {
+        let step = &self.spec.steps[index];
+        let refused = self
+            .world
+            .failures
+            .first()
+            .map(|failure| format!("; {} was refused: {}", failure.effect, failure.message));
+        let message = format!(
+            "not within {:?}: {waiting_for}{}",
+            step.timeout,
+            refused.unwrap_or_default()
+        );
+        match step.action {
+            Action::Assert { .. } => (Outcome::Fail, waiting_for.to_owned()),
+            Action::WaitUntilBalanced { .. } => {
+                match self.all_workers_stand(self.status.replicas_wanted.unwrap_or(self.spec.replicas)) {
+                    Ok(()) => (Outcome::Fail, message),
+                    Err(workers) => (Outcome::Inconclusive, format!("{message}; {workers}")),
+                }
+            }
+            _ => (Outcome::Inconclusive, message),
+        }
+    }
+}

@@ -146,6 +146,8 @@ pub enum Effect {
     /// Cancel the call of the processor that is under way; unless it has returned by then, it reports
     /// [`Event::Failed`].
     Interrupt,
+    /// Give up the read that is under way: nothing of it may be reported any more, and its iterator is worth nothing.
+    DropRead,
     /// Ask the processor to make its work durable, and report [`Event::Called`] or [`Event::Failed`].
     RequestShutdown,
     /// Tell the member that nothing is in flight. `clean`: everything processed counts as done and is the final

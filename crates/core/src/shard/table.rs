@@ -187,7 +187,10 @@ fn failed(work: Work, failures: u32, policy: &RetryPolicy) -> (State, Vec<Effect
 /// A drain was asked for while the work is under way: reads are given up, calls and writes are waited for.
 fn finishing(work: Work) -> (State, Vec<Effect>) {
     match work {
-        Work::Seek | Work::Fetch => settling(),
+        Work::Seek | Work::Fetch => {
+            let (state, effects) = settling();
+            (state, [vec![Effect::DropRead], effects].concat())
+        }
         work => (State::Finishing { work }, vec![]),
     }
 }

@@ -27,6 +27,8 @@ mod spec;
 mod status;
 mod step;
 mod targets;
+#[cfg(test)]
+mod tests;
 mod timestamp;
 mod world;
 

@@ -1,21 +1,23 @@
 //! The command tree.
 
+use std::future::Future;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::endpoint::Target;
 use crate::exit::{Code, HELP};
 use crate::output::Format;
-use crate::tools;
+use crate::{run, tools};
 
 /// Repeatable rebalancing experiments on Kinesis consumer fleets.
 #[derive(Debug, Parser)]
 #[command(name = "kinex", version, after_help = HELP, propagate_version = true, arg_required_else_help = true)]
 pub(crate) struct Args {
-    /// The format of the data on stdout.
+    /// The format of the data on stdout
     #[arg(short, long, global = true, value_enum, default_value_t, env = "KINEX_OUTPUT")]
     pub(crate) output: Format,
-    /// What to do.
+    /// What to do
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -23,24 +25,79 @@ pub(crate) struct Args {
 /// Everything `kinex` can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Compare the reports of two runs, side by side.
+    /// Play an experiment on this machine and write its report
+    Run(Box<run::Args>),
+    /// Compare the reports of two runs, side by side
     Diff {
-        /// The first report: its directory or its summary.json.
+        /// The first report: its directory or its summary.json
         a: PathBuf,
-        /// The second report.
+        /// The second report
         b: PathBuf,
     },
-    /// Print the JSON Schema of a run's summary.json.
+    /// Check manifests without a cluster, every problem with its place
+    Validate {
+        /// The manifests
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+
+    /// Serve Kinesis and DynamoDB on this machine, in memory
+    Emulator(tools::emulator::Args),
+    /// Make the stream and the tables that are missing
+    Start(tools::setup::StartArgs),
+    /// Look whether endpoint, stream and tables are there and sound
+    Check(Target),
+    /// Delete the stream and the tables
+    Clean(tools::setup::CleanArgs),
+    /// Read a stream as one worker, count and audit what comes
+    Consumer {
+        #[command(flatten)]
+        args: Box<kinex_consumer::Args>,
+        #[command(flatten)]
+        leash: tools::program::Leash,
+    },
+    /// Send numbered records to a stream at a held rate
+    Producer {
+        #[command(flatten)]
+        args: Box<kinex_producer::Args>,
+        #[command(flatten)]
+        leash: tools::program::Leash,
+    },
+
+    /// Count total, open and closed shards, and audit the hash keys
+    Verify(Target),
+    /// Show the leases of each worker, live with --watch
+    Monitor(tools::watch::Args),
+    /// Show the leases of each worker once
+    ViewDist(Target),
+    /// Judge the distribution: ideal, CV, verdict; exit code 1 when it is not balanced
+    Analyze(Target),
+    /// Write the lease table as JSON, YAML or CSV
+    Export(tools::export::Args),
+    /// Write a line about the leases every ten seconds
+    Timeline(tools::watch::TimelineArgs),
+    /// Split shards in the middle
+    Split(tools::reshard::SplitArgs),
+    /// Merge neighbouring shards
+    Merge(tools::reshard::MergeArgs),
+    /// Change the number of workers of a local run
+    Scale(tools::reshard::ScaleArgs),
+    /// Say what other workers or shards would do to the leases, and change nothing
+    Plan(tools::plan::Args),
+
+    /// Print the CustomResourceDefinition of KinesisExperiment
+    Crd,
+    /// Print the JSON Schema of a run's summary.json
     Schema,
-    /// Print the completions of a shell.
+    /// Print the completions of a shell
     Completions {
-        /// The shell.
+        /// The shell
         shell: clap_complete::Shell,
     },
-    /// Print the manual page, or write one per command.
+    /// Print the manual page, or write one per command
     Man {
-        /// Write the pages into this directory.
-        #[arg(long)]
+        /// Write the pages into this directory
+        #[arg(long, value_name = "DIR")]
         directory: Option<PathBuf>,
     },
 }
@@ -49,10 +106,35 @@ impl Command {
     /// Runs the command to its end.
     pub(crate) fn run(self, output: Format) -> anyhow::Result<Code> {
         match self {
+            Self::Run(args) => run::run(&args, output),
             Self::Diff { a, b } => tools::diff::run(&a, &b, output),
+            Self::Validate { files } => tools::validate::validate(&files, output),
+            Self::Emulator(args) => tools::emulator::run(&args, output),
+            Self::Start(args) => wait(tools::setup::start(&args)),
+            Self::Check(target) => wait(tools::setup::check(&target, output)),
+            Self::Clean(args) => wait(tools::setup::clean(&args)),
+            Self::Consumer { args, leash } => tools::program::consumer(*args, &leash),
+            Self::Producer { args, leash } => tools::program::producer(*args, &leash),
+            Self::Verify(target) => wait(tools::verify::run(&target, output)),
+            Self::Monitor(args) => wait(tools::watch::monitor(&args, output)),
+            Self::ViewDist(target) => wait(tools::watch::view(&target, output)),
+            Self::Analyze(target) => wait(tools::watch::analyze(&target, output)),
+            Self::Export(args) => wait(tools::export::run(&args, output)),
+            Self::Timeline(args) => wait(tools::watch::timeline(&args, output)),
+            Self::Split(args) => wait(tools::reshard::split(&args, output)),
+            Self::Merge(args) => wait(tools::reshard::merge(&args, output)),
+            Self::Scale(args) => wait(tools::reshard::scale(&args)),
+            Self::Plan(args) => wait(tools::plan::run(&args, output)),
+            Self::Crd => tools::validate::crd(),
             Self::Schema => tools::generate::schema(),
             Self::Completions { shell } => tools::generate::completions(shell),
             Self::Man { directory } => tools::generate::man(directory.as_deref()),
         }
     }
+}
+
+/// Runs a command that only asks and waits.
+fn wait(command: impl Future<Output = anyhow::Result<Code>>) -> anyhow::Result<Code> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(Box::pin(command))
 }

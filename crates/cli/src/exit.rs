@@ -9,7 +9,7 @@ use kinex_kcl::ports::{Fault, FaultKind};
 pub(crate) enum Code {
     /// The command did what was asked; of a run: the verdict is Pass.
     Done = 0,
-    /// The run ended with another verdict, or a check found something wrong.
+    /// The run ended with another verdict, a check found something wrong, or a program failed at work.
     VerdictFailed = 1,
     /// Bad usage, a bad manifest, or something named that does not exist.
     Usage = 2,

@@ -1,9 +1,11 @@
 //! The `kinex` command: arguments in, one command run, an exit code out.
 
 mod args;
+mod endpoint;
 mod exit;
 mod output;
 mod report;
+mod run;
 mod tools;
 
 use std::process::ExitCode;

@@ -1,0 +1,106 @@
+# The guide's verbs, one by one in as many terminals as there are. `make` alone lists them.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+STREAM   ?= kcl-experiment
+SHARDS   ?= 20
+SPLIT    ?= 10
+PORT     ?= 4566
+RATE     ?= 40
+LOGS     ?= logs
+EXPERIMENT ?= deploy/experiments/rebalance.yaml
+CARGO    ?= cargo
+KINEX    ?= $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/kinex
+URL      := http://127.0.0.1:$(PORT)
+AT       := --endpoint-url $(URL) --stream $(STREAM) --application $(STREAM)
+CONSUMERS := consumer-pod1 consumer-pod2 consumer-pod3 consumer-pod4 consumer-pod5
+
+# In the foreground of its own terminal: the log is on the screen and in logs/, the process id in logs/.
+# `exec` keeps the id; `stop` ends exactly these processes.
+define foreground
+@mkdir -p $(LOGS)
+@echo "$(1): log in $(LOGS)/$(1).log, Ctrl-C or \`make stop\` ends it"
+@bash -c 'echo $$$$ > $(LOGS)/$(1).pid; exec $(2)' > >(trap '' INT TERM; exec tee $(LOGS)/$(1).log) 2>&1; \
+  code=$$?; rm -f $(LOGS)/$(1).pid; [ $$code -eq 130 ] || [ $$code -eq 143 ] || exit $$code
+endef
+
+.PHONY: help build start verify $(CONSUMERS) producer monitor split view-dist analyze export timeline stop clean demo test lint bench
+
+help: ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^[a-zA-Z0-9_ -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf "  %-14s %s\n" "consumer-podN" "Run consumer N, 1 to 5, in this terminal"
+
+build: ## Build the kinex command
+	$(CARGO) build --locked --bin kinex
+
+start: build ## Start the local endpoints and a stream of 20 shards, in the background
+	@mkdir -p $(LOGS)
+	@if [ -f $(LOGS)/emulator.pid ] && kill -0 "$$(cat $(LOGS)/emulator.pid)" 2>/dev/null; then \
+	  echo "the emulator runs already (process $$(cat $(LOGS)/emulator.pid)); \`make stop\` ends it"; \
+	else \
+	  nohup $(KINEX) emulator --port $(PORT) --pid-file $(LOGS)/emulator.pid > $(LOGS)/emulator.log 2>&1 < /dev/null & \
+	  for i in $$(seq 100); do \
+	    [ -f $(LOGS)/emulator.pid ] && break; \
+	    kill -0 $$! 2>/dev/null || { cat $(LOGS)/emulator.log >&2; exit 1; }; \
+	    sleep 0.1; \
+	  done; \
+	fi
+	@$(KINEX) start $(AT) --shards $(SHARDS)
+
+verify: ## Count total, open and closed shards
+	@$(KINEX) verify $(AT)
+
+$(CONSUMERS): consumer-pod%:
+	$(call foreground,consumer-pod-$*,$(KINEX) consumer $(AT) --worker-id consumer-pod-$*)
+
+producer: ## Send records, in this terminal
+	$(call foreground,producer,$(KINEX) producer $(AT) --records-per-second $(RATE))
+
+monitor: ## Show the leases per worker, live, in this terminal
+	@$(KINEX) monitor $(AT) --watch
+
+split: ## Split 10 shards
+	@$(KINEX) split $(AT) --count $(SPLIT)
+
+view-dist: ## Show the leases per worker now
+	@$(KINEX) view-dist $(AT)
+
+analyze: ## Judge the distribution: per worker, ideal, CV, verdict
+	@$(KINEX) analyze $(AT)
+
+export: ## Write the lease table to logs/leases.json and logs/leases.csv
+	@mkdir -p $(LOGS)
+	@$(KINEX) export $(AT) --file $(LOGS)/leases.json
+	@$(KINEX) export $(AT) --file $(LOGS)/leases.csv
+
+timeline: ## Write a line about the leases every 10 s, in this terminal
+	@$(KINEX) timeline $(AT)
+
+stop: ## End every process that these targets started: consumers first, then the producer and the endpoints
+	@for name in consumer-pod-1 consumer-pod-2 consumer-pod-3 consumer-pod-4 consumer-pod-5 producer emulator; do \
+	  file=$(LOGS)/$$name.pid; [ -f $$file ] || continue; pid=$$(cat $$file); \
+	  if [ -r /proc/$$pid/cmdline ] && tr '\0' ' ' < /proc/$$pid/cmdline | grep -q kinex; then \
+	    kill -TERM $$pid; \
+	    for i in $$(seq 300); do kill -0 $$pid 2>/dev/null || break; sleep 0.1; done; \
+	    if kill -0 $$pid 2>/dev/null; then echo "$$name does not leave: killed"; kill -KILL $$pid; else echo "$$name stopped"; fi; \
+	  fi; \
+	  rm -f $$file; \
+	done
+
+clean: stop ## Stop everything, and delete logs and reports
+	@rm -rf $(LOGS) reports
+
+demo: build ## Play the guide's whole experiment and write its report
+	$(KINEX) run $(EXPERIMENT)
+
+test: ## Run all tests
+	$(CARGO) test --locked --workspace
+
+lint: ## Check format and lints
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+
+bench: build ## Compare both strategies on the guide's experiment
+	-$(KINEX) run $(EXPERIMENT) --report reports/balanced
+	-$(KINEX) run $(EXPERIMENT) --report reports/stealing --set strategy=Stealing --set leaseStealingInterval=2s
+	$(KINEX) diff reports/balanced reports/stealing

@@ -1,0 +1,214 @@
+//! Which Kinesis and DynamoDB a command talks to, and about which stream and application.
+
+use std::path::PathBuf;
+
+use kinex_aws::{Access, Clients, Fault, FaultKind};
+use serde::{Deserialize, Serialize};
+
+use crate::exit::{Code, Stop};
+
+/// Where `kinex emulator` listens unless told otherwise.
+pub(crate) const EMULATOR_PORT: u16 = 4566;
+
+/// Which endpoint.
+#[derive(Clone, Debug, Default, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub(crate) struct Endpoint {
+    /// Endpoint of Kinesis and DynamoDB, for anything that speaks their protocols
+    #[arg(long, value_name = "URL", env = "KINEX_ENDPOINT_URL", conflicts_with = "aws")]
+    pub(crate) endpoint_url: Option<String>,
+    /// Endpoint of Kinesis alone
+    #[arg(long, value_name = "URL", conflicts_with = "aws")]
+    pub(crate) kinesis_endpoint_url: Option<String>,
+    /// Endpoint of DynamoDB alone
+    #[arg(long, value_name = "URL", conflicts_with = "aws")]
+    pub(crate) dynamodb_endpoint_url: Option<String>,
+    /// Real AWS, with the credentials of the environment
+    #[arg(long)]
+    pub(crate) aws: bool,
+    /// AWS region
+    #[arg(long, value_name = "NAME")]
+    pub(crate) region: Option<String>,
+}
+
+impl Endpoint {
+    /// Whether the user named any.
+    pub(crate) fn given(&self) -> bool {
+        self.aws
+            || self.endpoint_url.is_some()
+            || self.kinesis_endpoint_url.is_some()
+            || self.dynamodb_endpoint_url.is_some()
+    }
+
+    /// What the clients take.
+    pub(crate) fn access(&self) -> Access {
+        Access {
+            endpoint: self.endpoint_url.clone(),
+            kinesis_endpoint: self.kinesis_endpoint_url.clone(),
+            dynamodb_endpoint: self.dynamodb_endpoint_url.clone(),
+            region: self.region.clone(),
+            ..Access::default()
+        }
+    }
+}
+
+/// Which stream and application, at which endpoint.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Target {
+    #[command(flatten)]
+    pub(crate) endpoint: Endpoint,
+    /// The stream [default: kcl-experiment]
+    #[arg(long, value_name = "NAME", env = "KINEX_STREAM", help_heading = "Connection")]
+    pub(crate) stream: Option<String>,
+    /// The application: the name of the lease table [default: the name of the stream]
+    #[arg(long, value_name = "NAME", env = "KINEX_APPLICATION", help_heading = "Connection")]
+    pub(crate) application: Option<String>,
+    /// A local run, by its report directory: its endpoint, stream and application
+    #[arg(long, value_name = "DIR", help_heading = "Connection", conflicts_with_all = ["endpoint_url", "aws"])]
+    pub(crate) run: Option<PathBuf>,
+}
+
+/// What a running `kinex run` leaves in its directory, so that other commands find it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct RunFile {
+    /// The process.
+    pub(crate) pid: u32,
+    /// Endpoint of Kinesis; absent: real AWS.
+    pub(crate) kinesis: Option<String>,
+    /// Endpoint of DynamoDB; absent: real AWS.
+    pub(crate) dynamodb: Option<String>,
+    /// The region, when one was given.
+    pub(crate) region: Option<String>,
+    /// The stream.
+    pub(crate) stream: String,
+    /// The application.
+    pub(crate) application: String,
+}
+
+/// The name of that file.
+pub(crate) const RUN_FILE: &str = "run.json";
+
+/// A connection, and what it is about.
+#[derive(Clone, Debug)]
+pub(crate) struct Connected {
+    /// The clients.
+    pub(crate) clients: Clients,
+    /// The endpoint, for people.
+    pub(crate) label: String,
+    /// The stream.
+    pub(crate) stream: String,
+    /// The application.
+    pub(crate) application: String,
+}
+
+/// The stream that the guide uses.
+const STREAM: &str = "kcl-experiment";
+
+impl Target {
+    /// Prepares the clients; sends nothing yet.
+    ///
+    /// # Errors
+    /// When the run's directory has no such file, or an endpoint is no URL.
+    pub(crate) async fn connect(&self) -> anyhow::Result<Connected> {
+        let (access, stream, application) = match &self.run {
+            Some(directory) => {
+                let file = RunFile::read(directory)?;
+                (file.access(), file.stream, file.application)
+            }
+            None => {
+                let mut access = self.endpoint.access();
+                if !self.endpoint.given() {
+                    access.endpoint = Some(format!("http://127.0.0.1:{EMULATOR_PORT}"));
+                }
+                let stream = self.stream.clone().unwrap_or_else(|| STREAM.to_owned());
+                (access, stream.clone(), self.application.clone().unwrap_or(stream))
+            }
+        };
+        let label = label(&access);
+        let clients = Clients::connect(&access).await?;
+        Ok(Connected {
+            clients,
+            label,
+            stream,
+            application,
+        })
+    }
+}
+
+impl Connected {
+    /// A fault with what to do about it here.
+    pub(crate) fn explain(&self, fault: Fault) -> anyhow::Error {
+        let (code, next) = match fault.kind {
+            FaultKind::Unreachable if self.label == "aws" => (
+                Code::CannotConnect,
+                "see whether this machine reaches AWS, and which region is set".to_owned(),
+            ),
+            FaultKind::Unreachable => {
+                let next = "start the endpoint (`kinex emulator`), or name another one: --endpoint-url URL, --aws";
+                (Code::CannotConnect, next.to_owned())
+            }
+            FaultKind::Denied => (
+                Code::CannotConnect,
+                "check the credentials and their permissions".to_owned(),
+            ),
+            FaultKind::Missing => {
+                let names = format!("--stream {} --application {}", self.stream, self.application);
+                (
+                    Code::Usage,
+                    format!("make stream and tables with `kinex start {names}`, or name others"),
+                )
+            }
+            FaultKind::Throttled | FaultKind::Service | FaultKind::IteratorExpired => {
+                (Code::Failed, "try again in a moment".to_owned())
+            }
+            // The fault itself says what to change.
+            FaultKind::Invalid => return Stop::usage(self.label.clone()).source(fault).into(),
+        };
+        Stop::new(code, self.label.clone()).next(next).source(fault).into()
+    }
+}
+
+impl RunFile {
+    /// Reads it from a run's directory.
+    ///
+    /// # Errors
+    /// When it is not there, which says that no run is at work there.
+    pub(crate) fn read(directory: &std::path::Path) -> anyhow::Result<Self> {
+        let path = directory.join(RUN_FILE);
+        let text = std::fs::read_to_string(&path).map_err(|source| {
+            Stop::usage(format!("no run is at work in {}", directory.display()))
+                .next("give the report directory of a `kinex run` that is running; it prints it at its start")
+                .source(source)
+        })?;
+        let file: Self = serde_json::from_str(&text)
+            .map_err(|source| Stop::new(Code::Failed, format!("{} is damaged", path.display())).source(source))?;
+        Ok(file)
+    }
+
+    fn access(&self) -> Access {
+        Access {
+            kinesis_endpoint: self.kinesis.clone(),
+            dynamodb_endpoint: self.dynamodb.clone(),
+            region: self.region.clone(),
+            ..Access::default()
+        }
+    }
+}
+
+/// The endpoint, for people.
+pub(crate) fn label(access: &Access) -> String {
+    match (&access.endpoint, &access.kinesis_endpoint, &access.dynamodb_endpoint) {
+        (Some(url), None, None) => url.clone(),
+        (None, None, None) => "aws".to_owned(),
+        (all, kinesis, dynamodb) => {
+            let url = |one: &Option<String>| one.clone().or_else(|| all.clone()).unwrap_or_else(|| "aws".to_owned());
+            let (kinesis, dynamodb) = (url(kinesis), url(dynamodb));
+            if kinesis == dynamodb {
+                kinesis
+            } else {
+                format!("{kinesis} and {dynamodb}")
+            }
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The consumers of a local run: as a StatefulSet keeps its pods, with processes in their place.
+//!
+//! A worker keeps its name over restarts. Scaling down asks the highest ordinals to leave; a process that ended while its
+//! worker is wanted is started again. Whoever reaps a process *knows* that it has ended: the fleet hands that on as
+//! proof of death.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kinex_core::experiment::{KillMode, PlannedPod, Timestamp};
+use kinex_core::id::{Incarnation, WorkerId};
+use rustix::process::Signal;
+
+use super::process::{Process, last_line};
+
+/// A process that ends sooner than this after its start, unasked, is started again only after a growing wait.
+const SHORT_LIFE: Duration = Duration::from_secs(5);
+/// The longest such wait.
+const RESTART_WAIT_MAX: Duration = Duration::from_secs(10);
+
+/// How to start a consumer.
+#[derive(Clone, Debug)]
+pub(crate) struct Launch {
+    /// This very program.
+    pub(crate) program: PathBuf,
+    /// Workers are named `<prefix>-0`, `<prefix>-1` ...
+    pub(crate) prefix: String,
+    /// Arguments of every consumer, the subcommand included.
+    pub(crate) arguments: Vec<String>,
+    /// Logs go to `logs/` below it.
+    pub(crate) directory: PathBuf,
+}
+
+/// A consumer's process that was reaped.
+#[derive(Clone, Debug)]
+pub(crate) struct Ended {
+    /// The worker.
+    pub(crate) worker: WorkerId,
+    /// The process start, if it lived long enough to say.
+    pub(crate) incarnation: Option<Incarnation>,
+    /// When it was reaped.
+    pub(crate) at: Timestamp,
+    /// How it ended, in words.
+    pub(crate) how: String,
+    /// Why trying again cannot help: it refused its settings, or its name is in use.
+    pub(crate) fatal: Option<String>,
+}
+
+/// What the fleet knows of one worker's process.
+#[derive(Clone, Debug)]
+pub(crate) struct PodFacts {
+    /// The worker.
+    pub(crate) worker: WorkerId,
+    /// The process start, once it has said so; none while no process is there.
+    pub(crate) incarnation: Option<Incarnation>,
+    /// Since when it is stopped.
+    pub(crate) frozen: Option<Timestamp>,
+    /// Whether a process is there.
+    pub(crate) running: bool,
+}
+
+#[derive(Debug)]
+struct Pod {
+    worker: WorkerId,
+    process: Option<Process>,
+    starts: u32,
+    short_lives: u32,
+    start_at: Timestamp,
+    problem: Option<String>,
+}
+
+/// The consumers.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    launch: Launch,
+    pods: BTreeMap<u32, Pod>,
+    wanted: u32,
+    generation: u64,
+}
+
+impl Fleet {
+    /// No consumers yet.
+    pub(crate) fn new(launch: Launch) -> Self {
+        Self {
+            launch,
+            pods: BTreeMap::new(),
+            wanted: 0,
+            generation: 0,
+        }
+    }
+
+    /// Wants this many workers from now on.
+    pub(crate) fn scale(&mut self, replicas: u32) {
+        if self.wanted != replicas {
+            self.wanted = replicas;
+            self.generation += 1;
+        }
+    }
+
+    /// How many are wanted, and how often that was changed.
+    pub(crate) fn wanted(&self) -> (u32, u64) {
+        (self.wanted, self.generation)
+    }
+
+    /// Starts what is missing, asks to leave what is too many.
+    ///
+    /// To be called behind [`reap`](Self::reap), when the proof of death of what was reaped is written: a new process of
+    /// the same name then need not wait for the old one's silence.
+    ///
+    /// # Errors
+    /// When a process cannot be started.
+    pub(crate) fn fill(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        for ordinal in 0..self.wanted {
+            let prefix = &self.launch.prefix;
+            let pod = self.pods.entry(ordinal).or_insert_with(|| Pod {
+                worker: WorkerId::from(format!("{prefix}-{ordinal}")),
+                process: None,
+                starts: 0,
+                short_lives: 0,
+                start_at: now,
+                problem: None,
+            });
+            if pod.process.is_none() && pod.start_at <= now {
+                pod.start(&self.launch, now)?;
+            }
+        }
+        for (_, pod) in self.pods.range_mut(self.wanted..) {
+            if let Some(process) = &mut pod.process {
+                process.leave();
+            }
+        }
+        self.pods
+            .retain(|ordinal, pod| *ordinal < self.wanted || pod.process.is_some());
+        Ok(())
+    }
+
+    /// Reaps what has ended.
+    pub(crate) fn reap(&mut self, now: Timestamp) -> Vec<Ended> {
+        let mut reaped = Vec::new();
+        for pod in self.pods.values_mut() {
+            let Some(process) = &mut pod.process else { continue };
+            // Read before the file can be another start's.
+            let incarnation = process.incarnation().cloned();
+            let Some(status) = process.ended() else { continue };
+            let unasked = !process.leaving;
+            let short = now.since(process.started) < SHORT_LIFE;
+            pod.short_lives = if unasked && short { pod.short_lives + 1 } else { 0 };
+            let wait = match pod.short_lives {
+                0 => Duration::ZERO,
+                lives => RESTART_WAIT_MAX.min(Duration::from_millis(500) * 2_u32.saturating_pow(lives.min(8) - 1)),
+            };
+            pod.start_at = now + wait;
+            if !status.success() && unasked {
+                let log = self.launch.directory.join("logs").join(format!("{}.log", pod.worker));
+                let said = last_line(&log).map(|line| format!(": {line}")).unwrap_or_default();
+                pod.problem = Some(format!("{} ended with {status}{said}", pod.worker));
+            }
+            pod.process = None;
+            let fatal = unasked && matches!(status.code(), Some(2 | 75));
+            let (worker, how) = (pod.worker.clone(), status.to_string());
+            reaped.push(Ended {
+                worker,
+                incarnation,
+                at: now,
+                how,
+                fatal: pod.problem.clone().filter(|_| fatal),
+            });
+        }
+        reaped
+    }
+
+    /// What is known of each process.
+    pub(crate) fn pods(&mut self) -> Vec<PodFacts> {
+        let facts = self.pods.values_mut().map(|pod| PodFacts {
+            worker: pod.worker.clone(),
+            incarnation: pod.process.as_mut().and_then(|process| process.incarnation().cloned()),
+            frozen: pod.process.as_ref().and_then(|process| process.frozen),
+            running: pod.process.is_some(),
+        });
+        facts.collect()
+    }
+
+    /// Why some worker does not come up.
+    pub(crate) fn problem(&self) -> Option<String> {
+        let troubled = self.pods.values().filter(|pod| pod.short_lives > 0);
+        troubled.filter_map(|pod| pod.problem.clone()).next()
+    }
+
+    /// Ends one process, and no other of the same name. It is started again when its worker is wanted.
+    pub(crate) fn kill(&mut self, pod: &PlannedPod, mode: KillMode) {
+        if let Some(process) = self.process(pod) {
+            match mode {
+                KillMode::Delete => process.leave(),
+                KillMode::Force | KillMode::Crash => {
+                    process.leaving = true;
+                    process.signal(Signal::KILL);
+                }
+            }
+        }
+    }
+
+    /// Stops one process as a whole.
+    pub(crate) fn freeze(&mut self, pod: &PlannedPod, now: Timestamp) {
+        if let Some(process) = self.process(pod) {
+            process.freeze(now);
+        }
+    }
+
+    /// Lets one process go on.
+    pub(crate) fn thaw(&mut self, pod: &PlannedPod) {
+        if let Some(process) = self.process(pod) {
+            process.thaw();
+        }
+    }
+
+    fn process(&mut self, planned: &PlannedPod) -> Option<&mut Process> {
+        let pod = self.pods.values_mut().find(|pod| pod.worker == planned.worker)?;
+        let process = pod.process.as_mut()?;
+        (process.incarnation() == Some(&planned.incarnation)).then_some(process)
+    }
+
+    /// Asks everyone to leave; those still there when `patience` is over are killed. All are reaped.
+    pub(crate) async fn stop(&mut self, patience: Duration, now: impl Fn() -> Timestamp) -> Vec<Ended> {
+        self.scale(0);
+        let deadline = now() + patience;
+        let mut ended = Vec::new();
+        loop {
+            ended.extend(self.reap(now()));
+            self.pods.retain(|_, pod| pod.process.is_some());
+            if self.pods.is_empty() {
+                return ended;
+            }
+            let late = now() >= deadline;
+            for process in self.pods.values_mut().filter_map(|pod| pod.process.as_mut()) {
+                process.leave();
+                if late {
+                    process.signal(Signal::KILL);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+impl Pod {
+    fn start(&mut self, launch: &Launch, now: Timestamp) -> anyhow::Result<()> {
+        self.starts += 1;
+        let log = launch.directory.join("logs").join(format!("{}.log", self.worker));
+        let identity = launch
+            .directory
+            .join("logs")
+            .join(format!("{}.{}.json", self.worker, self.starts));
+        let mut arguments = launch.arguments.clone();
+        arguments.extend(["--worker-id".to_owned(), self.worker.to_string()]);
+        self.process = Some(Process::start(&launch.program, &arguments, &log, identity, now)?);
+        Ok(())
+    }
+}

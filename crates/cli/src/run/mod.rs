@@ -1,0 +1,57 @@
+//! `kinex run`: plays an experiment on this machine, with a process for every consumer.
+//!
+//! Expected flow: load the manifest, connect (or serve the embedded endpoints), then look, decide, store the status,
+//! carry out, until the run has ended; then stop the processes, read the audit once more and write the report.
+
+mod effects;
+mod fleet;
+mod history;
+mod live;
+mod manifest;
+mod observe;
+mod outcome;
+mod process;
+mod producer;
+mod session;
+
+use std::path::PathBuf;
+
+use crate::endpoint::Endpoint;
+use crate::exit::Code;
+use crate::output::Format;
+
+pub(crate) use manifest::load;
+
+/// Plays an experiment on this machine and writes its report.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The manifest: a KinesisExperiment in YAML
+    pub(crate) manifest: PathBuf,
+    #[command(flatten)]
+    pub(crate) endpoint: Endpoint,
+    /// Write report, logs and status into this directory [default: reports/NAME-TIME]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) report: Option<PathBuf>,
+    /// Give up after this long: 90s, 10m
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) deadline: Option<String>,
+    /// Change a field of the manifest: `strategy=Stealing` (of spec.consumers), `producer.recordsPerSecond=100`
+    #[arg(long = "set", value_name = "FIELD=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// Do not say which processes have ended, so that a dead worker's leases wait for the failover time
+    #[arg(long)]
+    pub(crate) no_witness: bool,
+    /// Keep stream and tables, whatever deletionPolicy says
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+/// Runs it to its end.
+pub(crate) fn run(args: &Args, output: Format) -> anyhow::Result<Code> {
+    let spec = manifest::spec(args)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(async { Box::pin(session::play(args, spec, output)).await })
+}

@@ -1,0 +1,355 @@
+//! Looking at the world: the stream, the tables, the processes, the audit.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kinex_aws::{Fault, FaultKind, StreamStatus as AwsStatus};
+use kinex_core::audit::{ProducerRow, Records, Term, child_starts, judge};
+use kinex_core::experiment::{
+    ChildFacts, RecordFacts, Replicas, ShardRate, StreamFacts, StreamStatus, Timestamp, WorkerFacts, World,
+};
+use kinex_core::id::{Incarnation, ShardId, WorkerId};
+use kinex_core::lease::Lease;
+use kinex_core::shard_map::Shard;
+use kinex_core::worker::WorkerRow;
+use kinex_kcl::ports::LeaseStore;
+
+use super::fleet::PodFacts;
+use super::history::{History, Look, Reader};
+use crate::endpoint::Connected;
+use crate::report::recording::Reason;
+
+/// A record that was sent this long ago and is not in any consumer's row is missing. Consumers write their rows with
+/// their checkpoints, every few seconds.
+const DELIVERED_WITHIN: Duration = Duration::from_secs(10);
+/// The audit's rows are read this often: they are the largest ones.
+const AUDIT_EVERY: Duration = Duration::from_millis(1_000);
+
+/// Looks at the world, and remembers what it needs to compare.
+pub(crate) struct Observer {
+    at: Connected,
+    failover_after: Duration,
+    beats: BTreeMap<WorkerId, Beat>,
+    deaths: BTreeMap<Incarnation, Timestamp>,
+    /// Whether the ends of processes are known to anybody but the report.
+    witness: bool,
+    run: String,
+    audit: Audit,
+    /// What happened so far.
+    pub(crate) history: History,
+}
+
+struct Beat {
+    incarnation: Incarnation,
+    beat: u64,
+    changed: Timestamp,
+}
+
+#[derive(Default)]
+struct Audit {
+    read: Option<Timestamp>,
+    producers: Vec<ProducerRow>,
+    /// What the producers had said a while ago, oldest first.
+    earlier: Vec<(Timestamp, Vec<ProducerRow>)>,
+    terms: Vec<Term>,
+    /// Deliveries of each shard at the reading before.
+    delivered: Option<(Timestamp, BTreeMap<ShardId, u64>)>,
+    rates: Vec<ShardRate>,
+}
+
+/// What the tables and the stream said.
+struct Seen {
+    stream: StreamFacts,
+    leases: Vec<Lease>,
+    workers: Vec<WorkerRow>,
+    rate: Option<u32>,
+}
+
+impl Observer {
+    /// An observer that has seen nothing yet, of the records of the producers of `run`.
+    pub(crate) fn new(at: Connected, failover_after: Duration, run: String, witness: bool) -> Self {
+        Self {
+            at,
+            run,
+            witness,
+            failover_after,
+            beats: BTreeMap::new(),
+            deaths: BTreeMap::new(),
+            audit: Audit::default(),
+            history: History::default(),
+        }
+    }
+
+    /// A process is known to have ended.
+    pub(crate) fn died(&mut self, incarnation: Incarnation, at: Timestamp) {
+        self.deaths.insert(incarnation, at);
+    }
+
+    /// One look at everything. What cannot be read is said in [`World::unseen`].
+    pub(crate) async fn look(&mut self, pods: &[PodFacts], replicas: Replicas, now: Timestamp) -> World {
+        let seen = match self.read(now).await {
+            Ok(seen) => seen,
+            Err(fault) => {
+                return World {
+                    unseen: Some(fault.to_string()),
+                    replicas,
+                    ..World::default()
+                };
+            }
+        };
+        self.hear(&seen.workers, now);
+        let reader = |lease: &Lease| reader(lease, &seen.workers, pods, &self.deaths);
+        let look = Look {
+            at: now,
+            shards: &seen.stream.shards,
+            leases: &seen.leases,
+            reader: &reader,
+        };
+        self.history.look(&look);
+        let workers = self.workers(&seen.workers, pods, now);
+        World {
+            unseen: None,
+            workers,
+            replicas,
+            producer_rate: seen.rate,
+            records: self.audit.facts(now),
+            moves: self.history.moves.iter().map(|(change, _)| change.clone()).collect(),
+            unread: self.history.unread.iter().map(|unread| unread.gap.clone()).collect(),
+            children: self.children(&seen.stream.shards),
+            rates: self.audit.rates.clone(),
+            failures: Vec::new(),
+            stream: seen.stream,
+            leases: seen.leases,
+        }
+    }
+
+    /// What the audit says with every row there is, nothing held to be on its way.
+    ///
+    /// # Errors
+    /// When the rows cannot be read.
+    pub(crate) async fn judge(&mut self, now: Timestamp) -> Result<Records, Fault> {
+        self.read_audit(now).await?;
+        Ok(judge(&self.audit.producers, &self.audit.terms))
+    }
+
+    async fn read(&mut self, now: Timestamp) -> Result<Seen, Fault> {
+        let streams = self.at.clients.streams();
+        let leases = self.at.clients.leases(&self.at.application);
+        let facts = self.at.clients.facts(&self.at.application);
+        let stream = async {
+            match streams.describe(&self.at.stream).await {
+                Ok(summary) => {
+                    let shards = streams.shards(&self.at.stream).await?;
+                    let created = Some(Timestamp(summary.identity.created_millis));
+                    Ok(StreamFacts {
+                        status: status(summary.status),
+                        created,
+                        shards,
+                    })
+                }
+                Err(fault) if fault.kind == FaultKind::Missing => Ok(StreamFacts::default()),
+                Err(fault) => Err(fault),
+            }
+        };
+        let rate = async { facts.get("control", "producer").await };
+        let (stream, leases, members, rate) = tokio::join!(stream, leases.leases(), leases.members(), rate);
+        if self.audit.read.is_none_or(|last| now.since(last) >= AUDIT_EVERY) {
+            self.read_audit(now).await?;
+        }
+        Ok(Seen {
+            stream: stream?,
+            leases: none_if_missing(leases)?.map(|scan| scan.leases).unwrap_or_default(),
+            workers: none_if_missing(members)?.map(|(_, rows)| rows).unwrap_or_default(),
+            rate: none_if_missing(rate)?.flatten().and_then(|body| ordered_rate(&body)),
+        })
+    }
+
+    async fn read_audit(&mut self, now: Timestamp) -> Result<(), Fault> {
+        let facts = self.at.clients.facts(&self.at.application);
+        let (producers, terms) = tokio::join!(facts.list("producer"), facts.list("audit"));
+        let producers = none_if_missing(producers)?.unwrap_or_default();
+        let terms = none_if_missing(terms)?.unwrap_or_default();
+        let mut producers: Vec<ProducerRow> = parsed(&producers);
+        // Rows of earlier runs are no part of the question.
+        producers.retain(|row| row.source.split('/').next() == Some(self.run.as_str()));
+        self.audit.take(producers, parsed(&terms), now);
+        Ok(())
+    }
+
+    /// Notes which beats changed.
+    fn hear(&mut self, rows: &[WorkerRow], now: Timestamp) {
+        for row in rows {
+            let same = self
+                .beats
+                .get(&row.id)
+                .is_some_and(|b| b.incarnation == row.incarnation && b.beat == row.beat);
+            if !same {
+                let heard = Beat {
+                    incarnation: row.incarnation.clone(),
+                    beat: row.beat,
+                    changed: now,
+                };
+                self.beats.insert(row.id.clone(), heard);
+            }
+        }
+        self.beats.retain(|id, _| rows.iter().any(|row| row.id == *id));
+    }
+
+    fn workers(&self, rows: &[WorkerRow], pods: &[PodFacts], now: Timestamp) -> Vec<WorkerFacts> {
+        let mut workers = BTreeMap::new();
+        for row in rows {
+            let heard = self
+                .beats
+                .get(&row.id)
+                .is_some_and(|beat| now.since(beat.changed) <= self.failover_after);
+            let pod = pods.iter().find(|pod| pod.worker == row.id);
+            let mine = pod.is_some_and(|pod| pod.running && pod.incarnation.as_ref() == Some(&row.incarnation));
+            let frozen = mine && pod.is_some_and(|pod| pod.frozen.is_some());
+            let dead = self.witness && self.deaths.contains_key(&row.incarnation);
+            workers.insert(
+                row.id.clone(),
+                WorkerFacts::of_row(row, heard && !dead, mine && !frozen, frozen),
+            );
+        }
+        for pod in pods {
+            // Not registered yet: there, and not ready.
+            workers.entry(pod.worker.clone()).or_insert_with(|| WorkerFacts {
+                id: pod.worker.clone(),
+                incarnation: None,
+                live: false,
+                ready: false,
+                frozen: pod.frozen.is_some(),
+                departing: false,
+            });
+        }
+        workers.into_values().collect()
+    }
+
+    /// The children, with the consumers' own word for when they began, where there is one.
+    fn children(&self, shards: &[Shard]) -> Vec<ChildFacts> {
+        let lineage = shards
+            .iter()
+            .map(|shard| (shard.id.clone(), shard.parents().cloned().collect()))
+            .collect();
+        let starts = child_starts(&lineage, &self.audit.terms);
+        let stamp = |millis: u64| i64::try_from(millis).map(Timestamp).ok();
+        let told = |child: &ChildFacts| {
+            let start = starts.get(&child.child);
+            ChildFacts {
+                started: start.and_then(|s| s.started_ms).and_then(stamp).or(child.started),
+                parents_ended: start
+                    .and_then(|s| s.parents_ended_ms)
+                    .and_then(stamp)
+                    .or(child.parents_ended),
+                ..child.clone()
+            }
+        };
+        self.history.children.iter().map(told).collect()
+    }
+}
+
+impl Audit {
+    fn take(&mut self, producers: Vec<ProducerRow>, terms: Vec<Term>, now: Timestamp) {
+        self.read = Some(now);
+        self.earlier.push((now, producers.clone()));
+        // The newest one that is old enough is kept, and all that are newer.
+        let old_enough = self
+            .earlier
+            .iter()
+            .filter(|(at, _)| now.since(*at) >= DELIVERED_WITHIN)
+            .count();
+        self.earlier.drain(..old_enough.saturating_sub(1));
+        let mut delivered: BTreeMap<ShardId, u64> = BTreeMap::new();
+        for term in &terms {
+            *delivered.entry(term.shard.clone()).or_default() += term.delivered();
+        }
+        if let Some((since, before)) = &self.delivered {
+            let seconds = now.since(*since).as_secs_f64().max(0.001);
+            let rate = |(shard, count): (&ShardId, &u64)| ShardRate {
+                shard: shard.clone(),
+                records_per_second: count.saturating_sub(before.get(shard).copied().unwrap_or(0)) as f64 / seconds,
+            };
+            self.rates = delivered.iter().map(rate).collect();
+        }
+        // Over some seconds, or a rate of a few records per second is only noise.
+        if self
+            .delivered
+            .as_ref()
+            .is_none_or(|(since, _)| now.since(*since) >= DELIVERED_WITHIN)
+        {
+            self.delivered = Some((now, delivered));
+        }
+        self.producers = producers;
+        self.terms = terms;
+    }
+
+    fn facts(&self, now: Timestamp) -> RecordFacts {
+        let all = judge(&self.producers, &self.terms);
+        let due = self
+            .earlier
+            .first()
+            .filter(|(at, _)| now.since(*at) >= DELIVERED_WITHIN);
+        RecordFacts {
+            produced: all.produced,
+            delivered: all.delivered,
+            missing: due.map_or(0, |(_, rows)| judge(rows, &self.terms).missing),
+            duplicates: all.duplicates,
+            reordered: all.reordered,
+        }
+    }
+}
+
+/// Whether the present owner of a lease can be reading it.
+fn reader(lease: &Lease, rows: &[WorkerRow], pods: &[PodFacts], deaths: &BTreeMap<Incarnation, Timestamp>) -> Reader {
+    let nobody = |since, why, reason| Reader::Nobody { since, why, reason };
+    let Some(owner) = lease.present_owner() else {
+        return nobody(None, "without owner", Reason::Departure);
+    };
+    let Some(incarnation) = &lease.incarnation else {
+        return Reader::Reads;
+    };
+    if let Some(died) = deaths.get(incarnation) {
+        return nobody(Some(*died), "owner ended", Reason::Ended);
+    }
+    let row = rows.iter().find(|row| row.id == *owner);
+    if row.is_some_and(|row| row.incarnation != *incarnation || row.gone()) {
+        return nobody(None, "owner gone", Reason::Taken);
+    }
+    let pod = pods
+        .iter()
+        .find(|pod| pod.worker == *owner && pod.incarnation.as_ref() == Some(incarnation));
+    match pod.and_then(|pod| pod.frozen) {
+        Some(since) => nobody(Some(since), "owner frozen", Reason::Taken),
+        None => Reader::Reads,
+    }
+}
+
+fn none_if_missing<T>(answer: Result<T, Fault>) -> Result<Option<T>, Fault> {
+    match answer {
+        Ok(value) => Ok(Some(value)),
+        Err(fault) if fault.kind == FaultKind::Missing => Ok(None),
+        Err(fault) => Err(fault),
+    }
+}
+
+fn parsed<T: serde::de::DeserializeOwned>(rows: &[(String, String)]) -> Vec<T> {
+    // A row that cannot be read is somebody else's; the audit then counts its records as missing, which is the safe side.
+    rows.iter()
+        .filter_map(|(_, body)| serde_json::from_str(body).ok())
+        .collect()
+}
+
+fn ordered_rate(body: &str) -> Option<u32> {
+    let order: serde_json::Value = serde_json::from_str(body).ok()?;
+    let rate = order.get("recordsPerSecond")?.as_f64()?;
+    Some(rate.round() as u32)
+}
+
+fn status(status: AwsStatus) -> StreamStatus {
+    match status {
+        AwsStatus::Creating => StreamStatus::Creating,
+        AwsStatus::Active => StreamStatus::Active,
+        AwsStatus::Updating => StreamStatus::Updating,
+        AwsStatus::Deleting => StreamStatus::Deleting,
+    }
+}

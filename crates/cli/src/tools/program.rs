@@ -1,0 +1,88 @@
+//! `kinex consumer` and `kinex producer`: the programs, with the leash that ties them to a parent.
+
+use std::io::Read;
+use std::time::Duration;
+
+use crate::exit::{Code, Stop};
+
+/// A process that was told to leave because its parent has gone gets this long.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// The leash.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Leash {
+    /// Leave when stdin is closed: when the parent, which holds its other end, has gone
+    #[arg(long)]
+    exit_with_parent: bool,
+    /// Log lines as JSON
+    #[arg(long, env = "KINEX_LOG_JSON")]
+    log_json: bool,
+}
+
+impl Leash {
+    fn begin(&self) -> anyhow::Result<()> {
+        let format = if self.log_json {
+            kinex_telemetry::log::Format::Json
+        } else {
+            kinex_telemetry::log::Format::Text
+        };
+        kinex_telemetry::log::init(None, format)?;
+        if self.exit_with_parent {
+            std::thread::Builder::new()
+                .name("leash".into())
+                .spawn(leave_with_parent)?;
+        }
+        Ok(())
+    }
+}
+
+fn leave_with_parent() {
+    let mut rest = [0; 64];
+    let mut stdin = std::io::stdin().lock();
+    while stdin.read(&mut rest).is_ok_and(|n| n > 0) {}
+    let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::TERM);
+    std::thread::sleep(GRACE);
+    std::process::exit(1);
+}
+
+/// `kinex consumer`.
+pub(crate) fn consumer(args: kinex_consumer::Args, leash: &Leash) -> anyhow::Result<Code> {
+    leash.begin()?;
+    let ended = runtime()?.block_on(async { Box::pin(kinex_consumer::run(args)).await });
+    ended
+        .map(|()| Code::Done)
+        .map_err(|error| stop(error.exit_code(), &error))
+}
+
+/// `kinex producer`.
+pub(crate) fn producer(args: kinex_producer::Args, leash: &Leash) -> anyhow::Result<Code> {
+    leash.begin()?;
+    let ended = runtime()?.block_on(async { Box::pin(kinex_producer::run(args)).await });
+    ended
+        .map(|()| Code::Done)
+        .map_err(|error| stop(error.exit_code(), &error))
+}
+
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    // Two threads: a consumer is one of several on its machine, and waits most of the time.
+    Ok(tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?)
+}
+
+fn stop(code: u8, error: &dyn std::error::Error) -> anyhow::Error {
+    let code = match code {
+        2 => Code::Usage,
+        3 => Code::CannotConnect,
+        75 => Code::NameInUse,
+        _ => Code::VerdictFailed,
+    };
+    let mut message = error.to_string();
+    let mut cause = error.source();
+    while let Some(below) = cause {
+        message += &format!(": {below}");
+        cause = below.source();
+    }
+    Stop::new(code, message).into()
+}

@@ -11,3 +11,14 @@ pub(crate) fn now() -> Moment {
     let nanos = u32::try_from(time.tv_nsec).expect("nanoseconds of a second fit");
     Moment::after_origin(Duration::new(seconds, nanos))
 }
+
+/// Sleeps until a moment, or at most a little longer than a second: the caller looks at the clock again. (The timer of
+/// the runtime does not count suspend.) Never wakes for `None`.
+pub(crate) async fn sleep_until(moment: Option<Moment>) {
+    match moment {
+        Some(moment) => tokio::time::sleep(moment.since(now()).min(GLANCE)).await,
+        None => std::future::pending().await,
+    }
+}
+
+const GLANCE: Duration = Duration::from_secs(1);

@@ -1,16 +1,27 @@
 //! A Kinesis client library: workers that share the shards of a stream by leases.
 
 mod aggregate;
+mod board;
+mod bucket;
+mod budget;
+mod call;
 mod checkpointer;
 mod clock;
 mod config;
+mod consumer;
 pub mod contract;
+mod control;
+mod driver;
 mod events;
+mod fetch;
 mod log;
 pub mod memory;
 mod message;
 pub mod ports;
 mod processor;
+mod request;
+mod syncer;
+mod unfold;
 mod worker;
 
 pub use checkpointer::{CheckpointError, Checkpointer};

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use kinex_core::id::ShardId;
-use kinex_core::lease::{Checkpoint, Lease};
+use kinex_core::lease::Checkpoint;
 use kinex_core::member::Hold;
 use kinex_core::worker::Departure;
 use tokio::sync::oneshot;
@@ -21,16 +21,20 @@ pub(crate) enum Message {
         children: BTreeSet<ShardId>,
         reply: oneshot::Sender<Result<(), CheckpointError>>,
     },
-    /// Add these rows unless they are there.
-    Create {
-        leases: Vec<Lease>,
-        reply: oneshot::Sender<Result<(), CheckpointError>>,
+    /// List the shards and add the missing rows now, because this shard is at its end; says which its children are.
+    Sync {
+        ended: ShardId,
+        reply: oneshot::Sender<Result<BTreeSet<ShardId>, String>>,
     },
     /// The processor of the hold rests, and this is its final checkpoint.
     Drained {
         hold: Arc<Hold>,
         checkpoint: Option<Checkpoint>,
+        /// The processor did not come to a rest in time.
+        hung: bool,
     },
+    /// Lease rows were added or removed.
+    LineageChanged,
     /// The shard's end is written.
     ShardEnded { hold: Arc<Hold> },
     /// A peer's hint.

@@ -6,9 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use kinex_core::id::{Epoch, Incarnation, ShardId, WorkerId};
 use kinex_core::lease::{Checkpoint, Process};
 use kinex_core::worker::{Departure, RenewalMode, WorkerRow};
-use tokio::sync::{broadcast, mpsc};
+use tokio::runtime::Handle;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
+use crate::board::Board;
+use crate::call::panic_text;
 use crate::config::{ConfigError, WorkerConfig};
+use crate::driver;
 use crate::events::{Events, WorkerEvent};
 use crate::message::Message;
 use crate::ports::{LeaseStore, StreamReader};
@@ -270,11 +275,65 @@ pub struct HoldStatus {
 }
 
 impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Worker<S, R, F> {
-    /// Takes part until asked to leave.
+    /// Takes part until asked to leave. The processors run on the runtime that calls this, the leases are kept on a
+    /// thread of their own.
     ///
     /// # Errors
     /// See [`Error`].
     pub async fn run(self) -> Result<Ended, Error> {
-        Err(Error::Panicked("this worker has no driver yet".to_owned()))
+        let Self {
+            store,
+            stream,
+            factory,
+            process,
+            started,
+            config,
+            inbox,
+            handle,
+        } = self;
+        let crash = CancellationToken::new();
+        let setup = driver::Setup {
+            store,
+            stream,
+            factory,
+            process,
+            started,
+            config: Arc::new(config),
+            inbox,
+            sender: handle.inbox,
+            board: Board {
+                events: handle.events,
+                status: handle.status,
+            },
+            processors: Handle::current(),
+            crash: crash.clone(),
+        };
+        let (done, ended) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("kinex-leases".to_owned())
+            .spawn(move || {
+                let _ = done.send(keep_leases(setup));
+            })
+            .map_err(Error::Thread)?;
+        // When this future is dropped, the thread ends by itself.
+        let _crash = crash.drop_guard();
+        match ended.await {
+            Ok(ended) => ended,
+            Err(_) => Err(Error::Panicked(match thread.join() {
+                Ok(()) => "it ended without a word".to_owned(),
+                Err(panic) => panic_text(panic.as_ref()),
+            })),
+        }
     }
+}
+
+/// The lease thread from its start to its end.
+fn keep_leases<S: LeaseStore, R: StreamReader, F: ProcessorFactory>(
+    setup: driver::Setup<S, R, F>,
+) -> Result<Ended, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(Error::Thread)?;
+    runtime.block_on(driver::drive(setup))
 }

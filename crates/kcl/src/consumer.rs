@@ -1,0 +1,310 @@
+//! The consumer of one hold: carries out what the table of [`kinex_core::shard`] says and reports back.
+
+mod work;
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kinex_core::id::{SequenceNumber, ShardId};
+use kinex_core::lease::Lease;
+use kinex_core::member::Hold;
+use kinex_core::shard::{Call as Work, Consumer as Table, Effect, Event, RetryPolicy, State};
+use kinex_core::time::Moment;
+use tokio::sync::mpsc;
+
+use crate::board::Board;
+use crate::call::{Call, Job, Outcome};
+use crate::checkpointer::{CheckpointError, Checkpointer};
+use crate::clock;
+use crate::config::InitialPosition;
+use crate::control::Control;
+use crate::events::WorkerEvent;
+use crate::fetch::{Ahead, Fetched, Source, Stuck};
+use crate::message::Message;
+use crate::ports::{Fault, ShardIterator, StreamReader};
+use crate::processor::{ProcessorFactory, RecordBatch, ShardStart};
+use crate::unfold::{Sieve, Unfolding};
+use crate::worker::HoldState;
+
+/// Everything that a consumer is made of.
+pub(crate) struct Setup<R, F> {
+    pub(crate) hold: Arc<Hold>,
+    pub(crate) lease: Lease,
+    pub(crate) control: Arc<Control>,
+    pub(crate) source: Source<R>,
+    pub(crate) factory: Arc<F>,
+    pub(crate) sieve: Sieve,
+    pub(crate) inbox: mpsc::Sender<Message>,
+    pub(crate) initial_position: InitialPosition,
+    pub(crate) policy: RetryPolicy,
+    pub(crate) drain_timeout: Duration,
+}
+
+/// Consumes a shard until its hold is over.
+pub(crate) async fn consume<R: StreamReader, F: ProcessorFactory>(setup: Setup<R, F>) {
+    let (consumer, effects) = Consumer::new(setup);
+    consumer.run(effects).await;
+}
+
+struct Consumer<R, F: ProcessorFactory> {
+    table: Table,
+    hold: Arc<Hold>,
+    control: Arc<Control>,
+    board: Board,
+    source: Arc<Source<R>>,
+    factory: Arc<F>,
+    sieve: Sieve,
+    inbox: mpsc::Sender<Message>,
+    initial_position: InitialPosition,
+    drain_timeout: Duration,
+    start: Arc<ShardStart>,
+    checkpointer: Checkpointer,
+    /// Here, or in the hands of `call`.
+    processor: Option<F::Processor>,
+    call: Option<Call<F::Processor>>,
+    last_error: String,
+    request: Option<Request>,
+    ahead: Option<Ahead>,
+    unfolding: Option<Unfolding>,
+    batch: Option<Arc<RecordBatch>>,
+    children: BTreeSet<ShardId>,
+    /// The record that reading must find first; another one means that records are gone.
+    expected: Option<SequenceNumber>,
+    /// The checkpoint is no place in the stream any more.
+    from_horizon: bool,
+    /// The end of the window that the table was told of.
+    lapsed_at: Option<Moment>,
+    pause_until: Option<Moment>,
+    drain_until: Option<Moment>,
+    hung: bool,
+    over: bool,
+}
+
+/// A request under way; dropping it gives it up.
+enum Request {
+    Seek(Pending<Result<ShardIterator, Fault>>),
+    Fetch,
+    Close(Pending<Result<BTreeSet<ShardId>, CheckpointError>>),
+}
+
+type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// What the loop woke up for.
+enum Wake<P> {
+    Called(Option<P>, Outcome),
+    Sought(Result<ShardIterator, Fault>),
+    Fetched(Result<Fetched, Stuck>),
+    /// The last read has more records.
+    Unfold,
+    Closed(Result<BTreeSet<ShardId>, CheckpointError>),
+    Changed,
+}
+
+impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
+    fn new(setup: Setup<R, F>) -> (Self, Vec<Effect>) {
+        let Setup {
+            hold,
+            lease,
+            control,
+            source,
+            factory,
+            sieve,
+            inbox,
+            initial_position,
+            policy,
+            drain_timeout,
+        } = setup;
+        let (table, effects) = Table::start(lease.checkpoint.clone(), control.until(), policy);
+        let start = ShardStart {
+            shard: hold.key.clone(),
+            epoch: hold.fence.epoch,
+            checkpoint: lease.checkpoint.clone(),
+            parents: lease.parents.clone(),
+            hash_range: lease.hash_range,
+        };
+        let consumer = Self {
+            table,
+            checkpointer: Checkpointer::new(Arc::clone(&hold), lease.checkpoint, inbox.clone()),
+            processor: Some(factory.create(&hold.key)),
+            board: source.board.clone(),
+            hold,
+            control,
+            source: Arc::new(source),
+            factory,
+            sieve,
+            inbox,
+            initial_position,
+            drain_timeout,
+            start: Arc::new(start),
+            call: None,
+            last_error: String::new(),
+            request: None,
+            ahead: None,
+            unfolding: None,
+            batch: None,
+            children: lease.children,
+            expected: None,
+            from_horizon: false,
+            lapsed_at: None,
+            pause_until: None,
+            drain_until: None,
+            hung: false,
+            over: false,
+        };
+        (consumer, effects)
+    }
+
+    async fn run(mut self, effects: Vec<Effect>) {
+        self.carry_out(effects).await;
+        while !self.over {
+            let wake = self.wake().await;
+            self.obey().await;
+            match wake {
+                Wake::Changed => {}
+                Wake::Called(processor, outcome) => self.called(processor, outcome).await,
+                Wake::Sought(answer) => self.sought(answer).await,
+                Wake::Fetched(answer) => self.fetched(answer).await,
+                Wake::Unfold => self.unfold().await,
+                Wake::Closed(answer) => self.closed(answer).await,
+            }
+        }
+    }
+
+    /// Waits for whatever comes first.
+    async fn wake(&mut self) -> Wake<F::Processor> {
+        let window = Some(self.table.deadline()).filter(|end| self.lapsed_at != Some(*end));
+        let timer = [window, self.pause_until, self.drain_until].into_iter().flatten().min();
+        let call = async {
+            match &mut self.call {
+                Some(call) => call.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        let request = async {
+            match (&mut self.request, &mut self.ahead) {
+                (Some(Request::Seek(answer)), _) => Wake::Sought(answer.await),
+                (Some(Request::Close(answer)), _) => Wake::Closed(answer.await),
+                (Some(Request::Fetch), _) if self.unfolding.is_some() => Wake::Unfold,
+                (Some(Request::Fetch), Some(ahead)) => Wake::Fetched(ahead.next().await),
+                (Some(Request::Fetch), None) => Wake::Fetched(Err(Stuck)),
+                (None, _) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            (processor, outcome) = call => Wake::Called(processor, outcome),
+            wake = request => wake,
+            () = self.control.changed() => Wake::Changed,
+            () = clock::sleep_until(timer) => Wake::Changed,
+        }
+    }
+
+    /// Takes in what the driver said and what time it is, before anything else is done.
+    async fn obey(&mut self) {
+        let until = self.control.until();
+        let now = clock::now();
+        if until > self.table.deadline() {
+            let effects = self.table.extend(now, until);
+            self.carry_out(effects).await;
+        }
+        let orders = self.control.take();
+        if orders.drain {
+            self.drain_until = Some(now + self.drain_timeout);
+            self.happened(Event::DrainAsked).await;
+        }
+        if let Some(reason) = orders.stop {
+            self.happened(Event::Stopped(reason)).await;
+        }
+        let deadline = self.table.deadline();
+        if now >= deadline && self.lapsed_at != Some(deadline) {
+            self.lapsed_at = Some(deadline);
+            self.happened(Event::WindowOver).await;
+        }
+        if self.pause_until.is_some_and(|at| at <= now) {
+            self.pause_until = None;
+            self.happened(Event::PauseOver).await;
+        }
+        if self.drain_until.is_some_and(|at| at <= now) {
+            self.drain_until = None;
+            self.happened(Event::DrainTimedOut).await;
+        }
+    }
+
+    async fn happened(&mut self, event: Event) {
+        // A late answer can come after the end.
+        if self.over {
+            return;
+        }
+        let timed_out =
+            event == Event::DrainTimedOut && matches!(self.table.state(), State::Finishing { .. } | State::Settling);
+        if timed_out {
+            self.hung = true;
+            self.board.tell(WorkerEvent::DrainTimedOut {
+                shard: self.hold.key.clone(),
+                epoch: self.hold.fence.epoch,
+            });
+        }
+        let effects = self.table.on(clock::now(), event);
+        self.carry_out(effects).await;
+        let state = match self.table.state() {
+            State::Busy { .. } | State::Pausing { .. } => HoldState::Reading,
+            State::Halted { .. } => HoldState::Halted,
+            State::Lapsed { .. } => HoldState::Lapsed,
+            State::Finishing { .. } | State::Settling | State::Drained { .. } | State::Over => HoldState::Draining,
+        };
+        self.board.hold(&self.hold, |hold| hold.state = state);
+    }
+
+    async fn carry_out(&mut self, effects: Vec<Effect>) {
+        for effect in effects {
+            match effect {
+                Effect::Begin(step) => self.begin(step).await,
+                Effect::Wait(pause) => self.pause_until = Some(clock::now() + pause),
+                Effect::Interrupt => {
+                    if let Some(call) = &self.call {
+                        call.interrupt();
+                    }
+                }
+                Effect::DropRead => self.let_go(),
+                Effect::RequestShutdown => {
+                    self.let_go();
+                    self.start_call(Job::ShutdownRequested).await;
+                }
+                Effect::ReportDrained { clean } => self.report_drained(clean).await,
+                Effect::ReportEnded => {
+                    self.board.tell(WorkerEvent::ShardEnded {
+                        shard: self.hold.key.clone(),
+                        children: self.children.clone(),
+                    });
+                    let hold = Arc::clone(&self.hold);
+                    self.send(Message::ShardEnded { hold }).await;
+                }
+                Effect::TellLost => self.tell_lost().await,
+                Effect::Replace => {
+                    self.settle_call().await;
+                    self.processor = Some(self.factory.create(&self.hold.key));
+                }
+                Effect::Alarm(call) => {
+                    self.board.tell(WorkerEvent::ShardHalted {
+                        shard: self.hold.key.clone(),
+                        call: name(&call),
+                        error: std::mem::take(&mut self.last_error),
+                    });
+                    // The batch is fetched again if ever; a halted shard must not keep memory from the others.
+                    self.let_go();
+                }
+                Effect::Finish => self.over = true,
+            }
+        }
+    }
+}
+
+fn name(call: &Work) -> &'static str {
+    match call {
+        Work::Initialize => "initialize",
+        Work::Process(_) => "process",
+        Work::ShardEnded => "shard_ended",
+    }
+}

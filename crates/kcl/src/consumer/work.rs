@@ -1,0 +1,264 @@
+//! What a consumer begins, and what it makes of the answers.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use kinex_core::id::ShardId;
+use kinex_core::lease::Checkpoint;
+use kinex_core::shard::{Batch, Call as Work, Event, State, Work as Step};
+use tokio::sync::oneshot;
+
+use super::{Consumer, Request};
+use crate::call::{Call, Job, Outcome};
+use crate::checkpointer::CheckpointError;
+use crate::config::InitialPosition;
+use crate::events::WorkerEvent;
+use crate::fetch::{Ahead, Fetched, Stuck};
+use crate::message::Message;
+use crate::ports::{Fault, FaultKind, ReadFrom, ShardIterator, StreamReader};
+use crate::processor::{ProcessorFactory, RecordBatch};
+use crate::unfold::Unfolding;
+
+impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
+    pub(super) async fn begin(&mut self, step: Step) {
+        match step {
+            Step::Call(Work::Initialize) => self.start_call(Job::Initialize(Arc::clone(&self.start))).await,
+            Step::Call(Work::Process(_)) => {
+                let batch = Arc::clone(self.batch.as_ref().expect("a batch was fetched before it is processed"));
+                if let Some(last) = batch.records.last() {
+                    self.checkpointer.delivering(&last.position);
+                }
+                self.start_call(Job::Process(batch)).await;
+            }
+            Step::Call(Work::ShardEnded) => {
+                self.batch = None;
+                self.start_call(Job::ShardEnded).await;
+            }
+            Step::Seek => self.seek(),
+            Step::Fetch => {
+                self.batch = None;
+                if self.unfolding.as_ref().is_some_and(Unfolding::is_empty) {
+                    self.unfolding = None;
+                }
+                self.request = Some(Request::Fetch);
+            }
+            Step::Close => self.close(),
+        }
+    }
+
+    /// Gives up reading and the memory that it takes.
+    pub(super) fn let_go(&mut self) {
+        self.request = None;
+        self.ahead = None;
+        self.unfolding = None;
+        self.batch = None;
+    }
+
+    fn seek(&mut self) {
+        self.let_go();
+        let (from, expected) = match self.table.behind() {
+            Checkpoint::Latest => (ReadFrom::Latest, None),
+            Checkpoint::At(_) if self.from_horizon => (ReadFrom::TrimHorizon, None),
+            // The user records of an aggregate behind the position still count, so the record itself is read again.
+            Checkpoint::At(position) => (ReadFrom::At(position.sequence.clone()), Some(position.sequence.clone())),
+            Checkpoint::TrimHorizon | Checkpoint::ShardEnd => (ReadFrom::TrimHorizon, None),
+            Checkpoint::AtTimestamp => match self.initial_position {
+                InitialPosition::AtTimestamp(millis) => (ReadFrom::AtTimestamp(millis), None),
+                // The row is from an application with another setting: nothing is passed over.
+                InitialPosition::Latest | InitialPosition::TrimHorizon => (ReadFrom::TrimHorizon, None),
+            },
+        };
+        self.expected = expected;
+        let source = Arc::clone(&self.source);
+        self.request = Some(Request::Seek(Box::pin(async move { source.iterator(&from).await })));
+    }
+
+    pub(super) async fn sought(&mut self, answer: Result<ShardIterator, Fault>) {
+        self.request = None;
+        match answer {
+            Ok(iterator) => {
+                self.ahead = Some(Ahead::start(Arc::clone(&self.source), iterator));
+                self.happened(Event::Sought).await;
+            }
+            Err(fault) => {
+                if fault.kind == FaultKind::Invalid && self.expected.is_some() {
+                    self.behind_horizon();
+                    self.from_horizon = true;
+                }
+                self.happened(Event::Failed).await;
+            }
+        }
+    }
+
+    pub(super) async fn fetched(&mut self, answer: Result<Fetched, Stuck>) {
+        let Ok(fetched) = answer else {
+            self.request = None;
+            self.happened(Event::Expired).await;
+            return;
+        };
+        if let (Some(expected), Some(first)) = (&self.expected, fetched.batch.records.first()) {
+            if first.sequence > *expected {
+                self.behind_horizon();
+            }
+            self.expected = None;
+        }
+        let behind = match self.table.behind() {
+            Checkpoint::At(position) => Some(position.clone()),
+            _ => None,
+        };
+        self.unfolding = Some(Unfolding::new(fetched, behind));
+        self.unfold().await;
+    }
+
+    /// The next batch out of the last read.
+    pub(super) async fn unfold(&mut self) {
+        self.request = None;
+        let Some(unfolding) = &mut self.unfolding else { return };
+        let portion = unfolding.portion(&self.sieve, &self.board);
+        self.children.extend(unfolding.children().iter().cloned());
+        let batch = Batch {
+            last: portion.records.last().map(|record| record.position.clone()),
+            end: portion.last_of_shard,
+        };
+        self.batch = Some(Arc::new(RecordBatch {
+            shard: self.hold.key.clone(),
+            records: portion.records,
+            behind_millis: unfolding.behind_millis(),
+        }));
+        self.happened(Event::Fetched(batch)).await;
+    }
+
+    fn behind_horizon(&self) {
+        self.board.tell(WorkerEvent::BehindHorizon {
+            shard: self.hold.key.clone(),
+            checkpoint: self.table.behind().clone(),
+        });
+    }
+
+    /// The rows of the children come first, so that there is never a finished parent without them.
+    fn close(&mut self) {
+        let (inbox, checkpointer, shard) = (self.inbox.clone(), self.checkpointer.clone(), self.hold.key.clone());
+        let named = self.children.clone();
+        self.request = Some(Request::Close(Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            let message = Message::Sync { ended: shard, reply };
+            inbox.send(message).await.map_err(|_| CheckpointError::Stopped)?;
+            let found = answer.await.map_err(|_| CheckpointError::Stopped)?;
+            let mut children: BTreeSet<ShardId> = found.map_err(CheckpointError::Unavailable)?;
+            children.extend(named);
+            checkpointer.shard_ended(children.clone()).await?;
+            Ok(children)
+        })));
+    }
+
+    pub(super) async fn closed(&mut self, answer: Result<BTreeSet<ShardId>, CheckpointError>) {
+        self.request = None;
+        match answer {
+            Ok(children) => {
+                self.children = children;
+                self.happened(Event::Closed).await;
+            }
+            // Told where it happened; it is tried again until the lease is lost.
+            Err(_) => self.happened(Event::Failed).await,
+        }
+    }
+
+    pub(super) async fn start_call(&mut self, job: Job) {
+        self.settle_call().await;
+        let processor = self
+            .processor
+            .take()
+            .unwrap_or_else(|| self.factory.create(&self.hold.key));
+        self.call = Some(Call::start(processor, job, self.checkpointer.clone()));
+    }
+
+    /// Waits for the processor when a call of it that does not matter any more is still under way.
+    pub(super) async fn settle_call(&mut self) {
+        if let Some(mut call) = self.call.take() {
+            call.interrupt();
+            self.processor = call.ended().await.0;
+        }
+    }
+
+    pub(super) async fn called(&mut self, processor: Option<F::Processor>, outcome: Outcome) {
+        let call = self.call.take().map_or("-", |call| call.name);
+        self.processor = processor;
+        match outcome {
+            Outcome::Done => {
+                self.count_processed();
+                self.happened(Event::Called).await;
+            }
+            Outcome::Interrupted => self.happened(Event::Failed).await,
+            Outcome::Failed(error) => {
+                let failures = match self.table.state() {
+                    State::Busy { failures, .. } => *failures,
+                    _ => 0,
+                };
+                self.board.tell(WorkerEvent::ProcessorFailed {
+                    shard: self.hold.key.clone(),
+                    call,
+                    attempt: failures + 1,
+                    error: error.clone(),
+                });
+                self.last_error = error;
+                self.happened(Event::Failed).await;
+            }
+        }
+    }
+
+    /// The batch in hand is processed, if it is a batch that was in the processor's hands.
+    fn count_processed(&mut self) {
+        let (State::Busy { work, .. } | State::Finishing { work } | State::Lapsed { work, .. }) = self.table.state()
+        else {
+            return;
+        };
+        let (Step::Call(Work::Process(_)), Some(batch)) = (work, &self.batch) else {
+            return;
+        };
+        let Some(last) = batch.records.last() else { return };
+        self.checkpointer.processed(&last.position);
+        let bytes: usize = batch.records.iter().map(|record| record.data.len()).sum();
+        let (records, checkpoint) = (batch.records.len() as u64, self.checkpointer.written());
+        self.board.update(|status| {
+            status.records_processed += records;
+            status.bytes_processed += bytes as u64;
+        });
+        self.board.hold(&self.hold, |hold| hold.checkpoint = checkpoint);
+    }
+
+    pub(super) async fn report_drained(&mut self, clean: bool) {
+        self.drain_until = None;
+        self.let_go();
+        let checkpoint = if clean { self.checkpointer.unwritten() } else { None };
+        let message = Message::Drained {
+            hold: Arc::clone(&self.hold),
+            checkpoint,
+            hung: std::mem::take(&mut self.hung),
+        };
+        self.send(message).await;
+    }
+
+    pub(super) async fn tell_lost(&mut self) {
+        self.let_go();
+        let patience = self.drain_timeout;
+        let told = async {
+            self.start_call(Job::LeaseLost).await;
+            self.settle().await;
+        };
+        // A processor that blocks its thread hears it when it comes back, or never.
+        let _ = tokio::time::timeout(patience, told).await;
+    }
+
+    async fn settle(&mut self) {
+        if let Some(call) = &mut self.call {
+            let (processor, _) = call.ended().await;
+            self.processor = processor;
+        }
+        self.call = None;
+    }
+
+    pub(super) async fn send(&mut self, message: Message) {
+        // Without a driver there is nobody to tell; it stops every consumer when it goes.
+        let _ = self.inbox.send(message).await;
+    }
+}

@@ -1,0 +1,151 @@
+//! Carries the member's requests to the tables, and writes checkpoints.
+
+use std::time::Duration;
+
+use kinex_core::lease::{Checkpoint, Fence, Lease, LeaseWrite};
+use kinex_core::member::{Reply, Request, Written};
+use kinex_core::time::Moment;
+
+use crate::board::Board;
+use crate::clock;
+use crate::events::WorkerEvent;
+use crate::ports::{Fault, FaultKind, LeaseStore};
+
+/// The pause before a checkpoint is sent again; it doubles up to [`PAUSE_MAX`].
+const PAUSE: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// Sends a request of the member. A failure has been told and counted when this returns.
+pub(crate) async fn send<S: LeaseStore>(store: &S, board: &Board, within: Duration, request: Request) -> Reply {
+    match request {
+        Request::OpenGroup(renewal) => {
+            let answer = board.ask("open-group", None, within, store.open_group(renewal)).await;
+            reply(board, "open-group", answer, Reply::Group)
+        }
+        Request::Members => {
+            let answer = board.ask("members", None, within, store.members()).await;
+            reply(board, "members", answer, |(group, workers)| Reply::Members {
+                group,
+                workers,
+            })
+        }
+        Request::Worker(id) => {
+            let answer = board.ask("worker", None, within, store.worker(&id)).await;
+            reply(board, "worker", answer, Reply::Worker)
+        }
+        Request::Leases => {
+            let answer = board.ask("leases", None, within, store.leases()).await;
+            reply(board, "leases", answer, |scan| {
+                for (key, reason) in scan.unreadable {
+                    board.tell(WorkerEvent::UnreadableLease { key, reason });
+                }
+                Reply::Leases(scan.leases)
+            })
+        }
+        Request::Lease(key) => {
+            let answer = board.ask("lease", Some(&key), within, store.lease(&key)).await;
+            reply(board, "lease", answer, Reply::Lease)
+        }
+        Request::WriteLease(write) => {
+            let answer = board
+                .ask(write.kind(), Some(write.key()), within, store.write_lease(&write))
+                .await;
+            written(board, write.kind(), answer, Reply::LeaseWritten)
+        }
+        Request::WriteWorker(write) => {
+            let answer = board.ask(write.kind(), None, within, store.write_worker(&write)).await;
+            written(board, write.kind(), answer, Reply::WorkerWritten)
+        }
+    }
+}
+
+fn reply<T>(board: &Board, request: &'static str, answer: Result<T, Fault>, reply: impl FnOnce(T) -> Reply) -> Reply {
+    match answer {
+        Ok(answer) => {
+            board.count(request, "ok");
+            reply(answer)
+        }
+        Err(_) => Reply::Failed,
+    }
+}
+
+fn written<T>(
+    board: &Board,
+    request: &'static str,
+    answer: Result<Written<T>, Fault>,
+    reply: impl FnOnce(Written<T>) -> Reply,
+) -> Reply {
+    match answer {
+        Ok(answer) => {
+            board.count(request, outcome(&answer));
+            reply(answer)
+        }
+        Err(_) => Reply::Failed,
+    }
+}
+
+fn outcome<T>(written: &Written<T>) -> &'static str {
+    match written {
+        Written::Done(_) => "ok",
+        Written::Refused(_) => "refused",
+    }
+}
+
+/// How a checkpoint ended, and when it was first sent.
+pub(crate) struct CheckpointWritten {
+    pub(crate) sent: Moment,
+    pub(crate) answer: Result<Written<Lease>, Fault>,
+}
+
+/// Writes a checkpoint; sends it again until `until` while nobody knows whether it is written.
+pub(crate) async fn write_checkpoint<S: LeaseStore>(
+    store: &S,
+    board: &Board,
+    within: Duration,
+    patience: Duration,
+    write: LeaseWrite,
+) -> CheckpointWritten {
+    let sent = clock::now();
+    let mut pause = PAUSE;
+    let mut unsure = false;
+    loop {
+        let answer = board
+            .ask("checkpoint", Some(write.key()), within, store.write_lease(&write))
+            .await;
+        let answer = match answer {
+            Ok(Written::Refused(row)) if unsure && is_own_end(&write, row.as_ref()) => Ok(Written::Done(row)),
+            Err(fault) if may_pass(fault.kind) && clock::now().since(sent) < patience => {
+                unsure |= matches!(fault.kind, FaultKind::Unreachable | FaultKind::Service);
+                tokio::time::sleep(pause).await;
+                pause = (pause * 2).min(PAUSE_MAX);
+                continue;
+            }
+            answer => answer,
+        };
+        if let Ok(written) = &answer {
+            board.count("checkpoint", outcome(written));
+        }
+        return CheckpointWritten { sent, answer };
+    }
+}
+
+fn may_pass(kind: FaultKind) -> bool {
+    match kind {
+        FaultKind::Throttled | FaultKind::Unreachable | FaultKind::Service | FaultKind::Denied => true,
+        FaultKind::Missing | FaultKind::IteratorExpired | FaultKind::Invalid => false,
+    }
+}
+
+/// A shard's end whose reply was lost and that is refused the second time is written: the row says so in the same
+/// epoch, or it is removed already, which only happens to finished rows.
+fn is_own_end(write: &LeaseWrite, row: Option<&Lease>) -> bool {
+    let LeaseWrite::Checkpoint {
+        checkpoint: Checkpoint::ShardEnd,
+        by: Fence { epoch, .. },
+        ..
+    } = write
+    else {
+        return false;
+    };
+    row.is_none_or(|row| row.finished() && row.epoch == *epoch)
+}

@@ -1,0 +1,226 @@
+//! Keeps the lease rows in line with the shards of the stream.
+//!
+//! Every worker can do it and any number may do it at once; to spare the stream, only the first few by name do it
+//! regularly. A worker whose shard has ended does it at once, for the children.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kinex_core::id::{Epoch, ShardId};
+use kinex_core::lease::{Lease, LeaseWrite};
+use kinex_core::member::Written;
+use kinex_core::shard_map::Shard;
+use kinex_core::sync::{self, SyncPlan};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::board::Board;
+use crate::config::{InitialPosition, WorkerConfig};
+use crate::events::WorkerEvent;
+use crate::message::Message;
+use crate::ports::{Fault, LeaseStore, StreamReader};
+
+/// Asks that may wait together; each is answered by the same listing.
+pub(crate) const ASKS: usize = 1_024;
+
+/// How many workers list the shards regularly: one that is slow or dying does not hold up the others.
+const LISTERS: usize = 2;
+
+/// The longest pause after failed rounds.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// A shard is at its end: make its children's rows now, and say which they are.
+pub(crate) struct Ask {
+    pub(crate) ended: ShardId,
+    pub(crate) reply: oneshot::Sender<Result<BTreeSet<ShardId>, String>>,
+}
+
+pub(crate) struct Syncer<S, R> {
+    store: Arc<S>,
+    stream: Arc<R>,
+    config: Arc<WorkerConfig>,
+    board: Board,
+    driver: mpsc::Sender<Message>,
+    asks: mpsc::Receiver<Ask>,
+    /// This worker's place among the live ones.
+    rank: watch::Receiver<Option<usize>>,
+    /// What the last complete listing lacked.
+    missing: BTreeSet<ShardId>,
+    failures: u32,
+}
+
+impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
+    pub(crate) fn new(
+        store: Arc<S>,
+        stream: Arc<R>,
+        config: Arc<WorkerConfig>,
+        board: Board,
+        driver: mpsc::Sender<Message>,
+        asks: mpsc::Receiver<Ask>,
+        rank: watch::Receiver<Option<usize>>,
+    ) -> Self {
+        Self {
+            store,
+            stream,
+            config,
+            board,
+            driver,
+            asks,
+            rank,
+            missing: BTreeSet::new(),
+            failures: 0,
+        }
+    }
+
+    /// Runs for as long as the driver.
+    pub(crate) async fn run(mut self) {
+        // The first round waits until this worker has joined: before that it must not write anything.
+        if self.rank.wait_for(Option::is_some).await.is_err() {
+            return;
+        }
+        loop {
+            let due = self.rank.borrow().is_some_and(|rank| rank < LISTERS);
+            if due {
+                let listing = self.round().await;
+                self.note(listing.is_ok());
+            }
+            let pause = self.pause();
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                ask = self.asks.recv() => match ask {
+                    Some(ask) => self.serve(ask).await,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// Answers everybody who asked by now with one round.
+    async fn serve(&mut self, first: Ask) {
+        let mut asks = vec![first];
+        while let Ok(ask) = self.asks.try_recv() {
+            asks.push(ask);
+        }
+        let round = self.round().await;
+        self.note(round.is_ok());
+        for Ask { ended, reply } in asks {
+            let children = match &round {
+                Ok((listing, rows)) => children_of(&ended, listing, rows),
+                Err(fault) => Err(fault.to_string()),
+            };
+            let _ = reply.send(children);
+        }
+    }
+
+    /// One complete listing, one complete scan, and the writes that follow. Gives the listing, and the rows as they
+    /// are after it.
+    async fn round(&mut self) -> Result<(Vec<Shard>, Vec<Lease>), Fault> {
+        let within = self.config.request_timeout;
+        // The rows first: a shard that appears between the two reads then only has no row yet.
+        let scan = self.board.ask("leases", None, within, self.store.leases()).await?;
+        self.board.count("leases", "ok");
+        let listing = self
+            .board
+            .ask("ListShards", None, within * 3, self.stream.shards())
+            .await?;
+        self.board.count("ListShards", "ok");
+        let mut rows = scan.leases;
+        let SyncPlan {
+            creates,
+            deletes,
+            waiting: _,
+            missing,
+            trimmed: _,
+        } = sync::sync(&rows, &listing, self.initial(), &self.missing, first_epoch());
+        self.missing = missing;
+        let mut changed = false;
+        // In their order: a child's row is made only after those of its ancestors.
+        for write in creates {
+            changed |= self.write(&write, &mut rows).await?;
+        }
+        for write in deletes {
+            changed |= self.write(&write, &mut rows).await?;
+        }
+        if changed {
+            self.board
+                .ask("bump-lineage", None, within, self.store.bump_lineage())
+                .await?;
+            self.board.count("bump-lineage", "ok");
+            let _ = self.driver.send(Message::LineageChanged).await;
+        }
+        Ok((listing, rows))
+    }
+
+    /// Whether the write changed anything; refused means that somebody else was first.
+    async fn write(&self, write: &LeaseWrite, rows: &mut Vec<Lease>) -> Result<bool, Fault> {
+        let answer = self.store.write_lease(write);
+        let written = self
+            .board
+            .ask(write.kind(), Some(write.key()), self.config.request_timeout, answer)
+            .await?;
+        let shard = write.key().clone();
+        rows.retain(|row| row.key != shard);
+        match written {
+            Written::Done(row) => {
+                self.board.count(write.kind(), "ok");
+                self.board.tell(match &row {
+                    Some(_) => WorkerEvent::LeaseCreated { shard },
+                    None => WorkerEvent::LeaseDeleted { shard },
+                });
+                rows.extend(row);
+                Ok(true)
+            }
+            Written::Refused(row) => {
+                self.board.count(write.kind(), "refused");
+                rows.extend(row);
+                Ok(false)
+            }
+        }
+    }
+
+    fn note(&mut self, ok: bool) {
+        self.failures = if ok { 0 } else { self.failures + 1 };
+    }
+
+    /// The period, longer after failures, and a little different each time, so that workers do not list in step.
+    fn pause(&self) -> Duration {
+        let pause = self.config.sync_every * (1 << self.failures.min(4));
+        let jitter = f64::from(random() % 256) / 255.0 * 0.4 + 0.8;
+        pause.min(PAUSE_MAX.max(self.config.sync_every)).mul_f64(jitter)
+    }
+
+    fn initial(&self) -> sync::InitialPosition {
+        match self.config.initial_position {
+            InitialPosition::Latest => sync::InitialPosition::Latest,
+            InitialPosition::TrimHorizon => sync::InitialPosition::TrimHorizon,
+            InitialPosition::AtTimestamp(_) => sync::InitialPosition::AtTimestamp,
+        }
+    }
+}
+
+/// The children of a shard that has ended. It may be that the listing does not show them yet: then nothing is known,
+/// and the shard must not be marked as done.
+fn children_of(ended: &ShardId, listing: &[Shard], rows: &[Lease]) -> Result<BTreeSet<ShardId>, String> {
+    let children: BTreeSet<_> = listing
+        .iter()
+        .filter(|shard| shard.parents().any(|parent| parent == ended))
+        .map(|shard| shard.id.clone())
+        .collect();
+    if children.is_empty() {
+        return Err(format!("ListShards does not show the children of {ended} yet"));
+    }
+    let without_row = children.iter().find(|child| !rows.iter().any(|row| row.key == **child));
+    match without_row {
+        Some(child) => Err(format!("{child}, a child of {ended}, has no lease row yet")),
+        None => Ok(children),
+    }
+}
+
+/// Random, so that a table that is deleted and made again never repeats an epoch.
+fn first_epoch() -> Epoch {
+    Epoch(u64::from(random()))
+}
+
+fn random() -> u32 {
+    uuid::Uuid::new_v4().as_u64_pair().0 as u32
+}

@@ -19,9 +19,11 @@ mod stealing;
 #[cfg(test)]
 mod tests;
 mod view;
+mod what_if;
 
 pub use hash::stable_hash;
 pub use plan::{Move, Plan, plan};
 pub use quota::{CapExceeded, CapPolicy, CapRounding, Policy};
 pub use stealing::{adopt, steal};
 pub use view::{Candidate, Placed, View, effective_owner};
+pub use what_if::{Change, Requests, WhatIf, what_if};

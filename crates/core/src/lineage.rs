@@ -3,6 +3,9 @@
 //! Retention removes closed shards from the listing, so a parent that is named and not listed is normal. Nothing here
 //! concludes from one listing that a shard is gone.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::id::{HashRange, ShardId};
@@ -59,6 +62,15 @@ impl<'a> Lineage<'a> {
     pub fn children(&self, id: &ShardId) -> impl Iterator<Item = &'a Shard> {
         let children = self.children.get(id).into_iter().flatten();
         children.filter_map(|child| self.shard(child))
+    }
+
+    /// The shards that are not done and whose listed parents all are, in the order of ids: what may be read when parents
+    /// come before children. A parent that is not listed counts as done: its records are gone.
+    pub fn due(&self, done: &BTreeSet<ShardId>) -> Vec<&'a Shard> {
+        let ready = |shard: &&Shard| {
+            !done.contains(&shard.id) && self.parents(&shard.id).iter().all(|parent| done.contains(&parent.id))
+        };
+        self.shards().filter(ready).collect()
     }
 
     /// Everything that came from a shard, in the order of ids.

@@ -1,8 +1,12 @@
 //! Where the services are, and with which credentials they are asked.
 
+use std::fmt;
+
 /// Which AWS to talk to. `Access::default()` is the real one, as the environment configures it.
 ///
-/// A custom endpoint never gets real credentials unless `send_credentials` says so: it gets fixed dummy ones.
+/// A custom endpoint never gets real credentials unless `send_credentials` says so: it gets fixed dummy ones. That holds
+/// for `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_KINESIS` and `AWS_ENDPOINT_URL_DYNAMODB` as well, which are read when the
+/// fields leave an endpoint open.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     /// An endpoint that speaks the protocols of both services: `http://127.0.0.1:4567`.
@@ -23,6 +27,112 @@ impl Access {
         Self {
             endpoint: Some(url.into()),
             ..Self::default()
+        }
+    }
+
+    /// The custom endpoints of Kinesis and DynamoDB, in this order; `None`: the real service.
+    pub(crate) fn endpoints(&self, env: impl Fn(&str) -> Option<String>) -> [Option<String>; 2] {
+        let of = |own: &Option<String>, variable: &str| {
+            let given = own.clone().or_else(|| self.endpoint.clone());
+            let url = given.or_else(|| env(variable)).or_else(|| env("AWS_ENDPOINT_URL"));
+            url.filter(|url| !url.is_empty())
+        };
+        [
+            of(&self.kinesis_endpoint, "AWS_ENDPOINT_URL_KINESIS"),
+            of(&self.dynamodb_endpoint, "AWS_ENDPOINT_URL_DYNAMODB"),
+        ]
+    }
+}
+
+/// An endpoint, for messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// A custom endpoint.
+    Custom(String),
+    /// The real service in a region.
+    Aws(String),
+}
+
+impl Place {
+    #[cfg(test)]
+    pub(crate) fn custom(url: &str) -> Self {
+        Self::Custom(url.to_owned())
+    }
+
+    /// What to do when it cannot be reached.
+    pub(crate) fn remedy(&self) -> &'static str {
+        match self {
+            Self::Custom(_) => "is the emulator running? start it with `kinex emulator`",
+            Self::Aws(_) => "check the network, the proxy and the region",
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Custom(url) => f.write_str(url),
+            Self::Aws(region) => write!(f, "AWS in {region}"),
+        }
+    }
+}
+
+/// Why a text is no endpoint.
+pub(crate) fn endpoint_flaw(url: &str) -> Option<&'static str> {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return Some("it must start with http:// or https://");
+    };
+    let host = rest.split('/').next().unwrap_or_default();
+    if !matches!(scheme, "http" | "https") {
+        Some("it must start with http:// or https://")
+    } else if host.is_empty() || host.starts_with(':') || url.chars().any(char::is_whitespace) {
+        Some("it names no host")
+    } else if host.contains('@') {
+        Some("it must not hold a user name or a password")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_endpoint_of_a_service_goes_before_that_of_both() {
+        let access = Access {
+            kinesis_endpoint: Some("http://k:1".into()),
+            ..Access::endpoint("http://both:1")
+        };
+        let [kinesis, dynamodb] = access.endpoints(|_| Some("http://env:1".into()));
+        assert_eq!(kinesis.as_deref(), Some("http://k:1"));
+        assert_eq!(dynamodb.as_deref(), Some("http://both:1"));
+    }
+
+    #[test]
+    fn an_endpoint_of_the_environment_is_a_custom_one() {
+        let env = |name: &str| (name == "AWS_ENDPOINT_URL_DYNAMODB").then(|| "http://env:1".to_owned());
+        assert_eq!(Access::default().endpoints(env), [None, Some("http://env:1".into())]);
+    }
+
+    #[test]
+    fn what_is_no_url_is_refused() {
+        for url in [
+            "localhost:4566",
+            "ftp://a",
+            "http://",
+            "http://:80",
+            "http://a b",
+            "http://me:secret@host",
+        ] {
+            assert!(endpoint_flaw(url).is_some(), "{url}");
+        }
+        for url in [
+            "http://127.0.0.1:4567",
+            "https://vpce-1.kinesis.eu-west-1.vpce.amazonaws.com/",
+            "http://[::1]:80",
+        ] {
+            assert_eq!(endpoint_flaw(url), None, "{url}");
         }
     }
 }

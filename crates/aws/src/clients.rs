@@ -1,11 +1,45 @@
-//! The SDK clients, each with timeouts and a retry budget of its own.
+//! The SDK clients, each with timeouts, connections and a retry budget of its own.
+//!
+//! The SDK shares one budget of retries among all clients of a service in a process, and sets no timeout but that of
+//! connecting. A scan that is throttled must not use up the retries of a renewal, and a request that hangs must not
+//! outlast the window that it was to renew; so every purpose has a client of its own.
 
-use crate::{Access, Facts, Fault, Leases, Reader, Requests, Sender, StreamAdmin, Tables};
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_dynamodb as dynamodb;
+use aws_sdk_kinesis as kinesis;
+use aws_smithy_http_client::Builder as HttpBuilder;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
+use aws_smithy_types::retry::RetryConfig;
+use aws_smithy_types::timeout::TimeoutConfig;
+use dynamodb::config::retry::{RetryPartition, TokenBucket};
+
+use crate::access::{Place, endpoint_flaw};
+use crate::{Access, Facts, Fault, FaultKind, Leases, Reader, Requests, Sender, StreamAdmin, Tables};
 
 /// Connections to Kinesis and DynamoDB; cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Clients {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
     requests: Requests,
+    kinesis_place: Place,
+    dynamodb_place: Place,
+    renewals: dynamodb::Client,
+    checkpoints: dynamodb::Client,
+    plans: dynamodb::Client,
+    records: kinesis::Client,
+    puts: kinesis::Client,
+    changes: kinesis::Client,
 }
 
 impl Clients {
@@ -14,15 +48,50 @@ impl Clients {
     /// # Errors
     /// `Invalid` when an endpoint is no http(s) URL or no region is configured.
     pub async fn connect(access: &Access) -> Result<Self, Fault> {
-        let _ = access;
-        Ok(Self {
-            requests: Requests::default(),
-        })
+        let [kinesis, dynamodb] = access.endpoints(|name| std::env::var(name).ok());
+        for url in [&kinesis, &dynamodb].into_iter().flatten() {
+            if let Some(flaw) = endpoint_flaw(url) {
+                return Err(misconfigured(format!("`{url}` is no endpoint: {flaw}")));
+            }
+        }
+        let all_custom = kinesis.is_some() && dynamodb.is_some();
+        let aws = if all_custom && !access.send_credentials {
+            None
+        } else {
+            Some(environment(access.region.clone()).await)
+        };
+        let region = match &aws {
+            Some(aws) => aws.region().cloned().or_else(|| all_custom.then(default_region)),
+            None => Some(custom_region(access)),
+        };
+        let Some(region) = region else {
+            return Err(misconfigured(
+                "no AWS region is configured; give --region, set AWS_REGION, or give --endpoint-url for a local endpoint",
+            ));
+        };
+        let requests = Requests::default();
+        let wire = |url: Option<String>| Wire::new(url, &region, aws.as_ref(), access.send_credentials, &requests);
+        Ok(Self::on(&wire(kinesis), &wire(dynamodb), requests))
+    }
+
+    fn on(kinesis: &Wire, dynamodb: &Wire, requests: Requests) -> Self {
+        let inner = Inner {
+            requests,
+            kinesis_place: kinesis.place(),
+            dynamodb_place: dynamodb.place(),
+            renewals: dynamodb.dynamodb(&RENEWALS),
+            checkpoints: dynamodb.dynamodb(&CHECKPOINTS),
+            plans: dynamodb.dynamodb(&PLANS),
+            records: kinesis.kinesis(&RECORDS),
+            puts: kinesis.kinesis(&PUTS),
+            changes: kinesis.kinesis(&CHANGES),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// The counts of all requests that go through these clients.
     pub fn requests(&self) -> &Requests {
-        &self.requests
+        &self.inner.requests
     }
 
     /// The lease store of an application.
@@ -53,5 +122,293 @@ impl Clients {
     /// All streams, for creating, splitting and so on.
     pub fn streams(&self) -> StreamAdmin {
         StreamAdmin::new(self)
+    }
+
+    pub(crate) fn kinesis_place(&self) -> &Place {
+        &self.inner.kinesis_place
+    }
+
+    pub(crate) fn dynamodb_place(&self) -> &Place {
+        &self.inner.dynamodb_place
+    }
+
+    /// For what keeps a window open.
+    pub(crate) fn renewals(&self) -> &dynamodb::Client {
+        &self.inner.renewals
+    }
+
+    /// For progress, and for handing leases over with it.
+    pub(crate) fn checkpoints(&self) -> &dynamodb::Client {
+        &self.inner.checkpoints
+    }
+
+    /// For looking at the tables and for getting leases.
+    pub(crate) fn plans(&self) -> &dynamodb::Client {
+        &self.inner.plans
+    }
+
+    /// For reading records, and for looking at streams.
+    pub(crate) fn records(&self) -> &kinesis::Client {
+        &self.inner.records
+    }
+
+    /// For writing records.
+    pub(crate) fn puts(&self) -> &kinesis::Client {
+        &self.inner.puts
+    }
+
+    /// For changing streams.
+    pub(crate) fn changes(&self) -> &kinesis::Client {
+        &self.inner.changes
+    }
+}
+
+/// What a client is for, in limits.
+struct Purpose {
+    /// Names the retry budget.
+    name: &'static str,
+    /// One HTTP request.
+    attempt: Duration,
+    /// All attempts and the pauses between them.
+    operation: Duration,
+    /// At most this many attempts.
+    attempts: u32,
+}
+
+/// A connection inside a region takes milliseconds; a host that drops packets must not eat a renewal's time.
+const CONNECT: Duration = Duration::from_secs(1);
+
+/// A renewal is sent every third of the failover time (3.3 s by default) and must be over before the next one.
+const RENEWALS: Purpose = Purpose {
+    name: "kinex-renewals",
+    attempt: Duration::from_millis(1500),
+    operation: Duration::from_millis(3200),
+    attempts: 3,
+};
+
+/// A checkpoint may take longer, but an answer after the failover time (10 s by default) is of no use.
+const CHECKPOINTS: Purpose = Purpose {
+    name: "kinex-checkpoints",
+    attempt: Duration::from_secs(2),
+    operation: Duration::from_secs(8),
+    attempts: 4,
+};
+
+/// A page of a scan is 1 MB. A view older than the failover time is of no use.
+const PLANS: Purpose = Purpose {
+    name: "kinex-plans",
+    attempt: Duration::from_secs(3),
+    operation: Duration::from_secs(8),
+    attempts: 3,
+};
+
+/// An answer holds up to 10 MiB. The shard consumer has its own pauses, so one retry is enough.
+const RECORDS: Purpose = Purpose {
+    name: "kinex-records",
+    attempt: Duration::from_secs(10),
+    operation: Duration::from_secs(15),
+    attempts: 2,
+};
+
+/// A request holds up to 10 MiB. Never retried here: whoever sends decides, and knows what may be there twice.
+const PUTS: Purpose = Purpose {
+    name: "kinex-puts",
+    attempt: Duration::from_secs(10),
+    operation: Duration::from_secs(10),
+    attempts: 1,
+};
+
+/// Changes of streams are slow and seldom. Never retried here: whether a change whose answer was lost was made is seen
+/// by looking at the stream, and a second one would split a shard that is none of its business.
+const CHANGES: Purpose = Purpose {
+    name: "kinex-changes",
+    attempt: Duration::from_secs(10),
+    operation: Duration::from_secs(10),
+    attempts: 1,
+};
+
+impl Purpose {
+    fn timeouts(&self) -> TimeoutConfig {
+        TimeoutConfig::builder()
+            .connect_timeout(CONNECT)
+            .operation_attempt_timeout(self.attempt)
+            .operation_timeout(self.operation)
+            .build()
+    }
+
+    fn retries(&self) -> RetryConfig {
+        // The pause before a retry is drawn between nothing and the backoff.
+        RetryConfig::standard()
+            .with_max_attempts(self.attempts)
+            .with_initial_backoff(Duration::from_millis(100))
+            .with_max_backoff(Duration::from_secs(1))
+    }
+
+    fn budget(&self) -> RetryPartition {
+        RetryPartition::custom(self.name)
+            .token_bucket(TokenBucket::default())
+            .build()
+    }
+}
+
+/// How to get to one service.
+struct Wire {
+    url: Option<String>,
+    region: Region,
+    credentials: Option<SharedCredentialsProvider>,
+    fips: Option<bool>,
+    dual_stack: Option<bool>,
+    requests: Requests,
+}
+
+impl Wire {
+    /// Real credentials go to the real service, and elsewhere only when the caller says so.
+    fn new(url: Option<String>, region: &Region, aws: Option<&SdkConfig>, send: bool, requests: &Requests) -> Self {
+        let real = aws.filter(|_| url.is_none() || send);
+        Self {
+            url,
+            region: region.clone(),
+            credentials: match real {
+                Some(aws) => aws.credentials_provider(),
+                None => Some(SharedCredentialsProvider::new(dummy())),
+            },
+            fips: real.and_then(SdkConfig::use_fips),
+            dual_stack: real.and_then(SdkConfig::use_dual_stack),
+            requests: requests.clone(),
+        }
+    }
+
+    fn place(&self) -> Place {
+        match &self.url {
+            Some(url) => Place::Custom(url.clone()),
+            None => Place::Aws(self.region.to_string()),
+        }
+    }
+
+    /// Connections of its own for each client: those of the renewals must live on the renewals' runtime.
+    fn http(&self) -> SharedHttpClient {
+        match &self.url {
+            // No TLS, hence no need for the root certificates of the machine (a bare image has none).
+            Some(url) if url.starts_with("http://") => HttpBuilder::new().build_http(),
+            _ => https(),
+        }
+    }
+
+    fn dynamodb(&self, purpose: &Purpose) -> dynamodb::Client {
+        let mut config = dynamodb::Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .http_client(self.http())
+            .region(self.region.clone())
+            .timeout_config(purpose.timeouts())
+            .retry_config(purpose.retries())
+            .retry_partition(purpose.budget())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .interceptor(self.requests.clone());
+        config.set_credentials_provider(self.credentials.clone());
+        config.set_endpoint_url(self.url.clone());
+        config.set_use_fips(self.fips);
+        config.set_use_dual_stack(self.dual_stack);
+        dynamodb::Client::from_conf(config.build())
+    }
+
+    fn kinesis(&self, purpose: &Purpose) -> kinesis::Client {
+        let mut config = kinesis::Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .http_client(self.http())
+            .region(self.region.clone())
+            .timeout_config(purpose.timeouts())
+            .retry_config(purpose.retries())
+            .retry_partition(purpose.budget())
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .interceptor(self.requests.clone());
+        config.set_credentials_provider(self.credentials.clone());
+        config.set_endpoint_url(self.url.clone());
+        config.set_use_fips(self.fips);
+        config.set_use_dual_stack(self.dual_stack);
+        kinesis::Client::from_conf(config.build())
+    }
+}
+
+fn https() -> SharedHttpClient {
+    HttpBuilder::new()
+        .tls_provider(Provider::Rustls(CryptoMode::Ring))
+        .build_https()
+}
+
+/// The region and the credentials of the environment. Its endpoints are not taken from here: see [`Access`].
+async fn environment(region: Option<String>) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(https());
+    if let Some(region) = region {
+        loader = loader.region(Region::new(region));
+    }
+    loader.load().await
+}
+
+fn custom_region(access: &Access) -> Region {
+    let env = || {
+        ["AWS_REGION", "AWS_DEFAULT_REGION"]
+            .iter()
+            .find_map(|name| std::env::var(name).ok())
+    };
+    let given = access.region.clone().or_else(env).filter(|region| !region.is_empty());
+    given.map_or_else(default_region, Region::new)
+}
+
+fn default_region() -> Region {
+    Region::from_static("us-east-1")
+}
+
+/// For endpoints that check no signature. Nobody's keys.
+fn dummy() -> Credentials {
+    Credentials::new("kinex", "not-a-secret", None, None, "kinex-dummy")
+}
+
+fn misconfigured(message: impl Into<String>) -> Fault {
+    Fault {
+        kind: FaultKind::Invalid,
+        request: "AWS configuration".into(),
+        message: message.into(),
+        source: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_credential_types::provider::ProvideCredentials;
+
+    use super::*;
+
+    async fn key_for(url: Option<&str>, send: bool) -> String {
+        let real = Credentials::new("AKIDREAL", "secret", None, None, "test");
+        let region = default_region();
+        let aws = SdkConfig::builder()
+            .credentials_provider(SharedCredentialsProvider::new(real))
+            .build();
+        let wire = Wire::new(url.map(str::to_owned), &region, Some(&aws), send, &Requests::default());
+        let provider = wire.credentials.expect("credentials");
+        provider
+            .provide_credentials()
+            .await
+            .expect("given above")
+            .access_key_id()
+            .to_owned()
+    }
+
+    #[tokio::test]
+    async fn real_credentials_go_to_a_custom_endpoint_only_when_told_so() {
+        assert_eq!(key_for(None, false).await, "AKIDREAL");
+        assert_eq!(key_for(Some("https://example.org"), false).await, "kinex");
+        assert_eq!(key_for(Some("https://example.org"), true).await, "AKIDREAL");
+    }
+
+    #[tokio::test]
+    async fn what_is_no_endpoint_is_refused_before_anything_is_sent() {
+        let fault = Clients::connect(&Access::endpoint("localhost:4566"))
+            .await
+            .expect_err("no scheme");
+        assert_eq!(
+            fault.to_string(),
+            "AWS configuration: `localhost:4566` is no endpoint: it must start with http:// or https://"
+        );
     }
 }

@@ -1,20 +1,31 @@
 //! Facts that outlive their writer: JSON texts by kind and id, in the workers' table.
 
-use crate::fault::unbuilt;
-use crate::{Clients, Fault};
+use kinex_core::member::Written;
+
+use crate::expression::Expression;
+use crate::item::{Item, required_text, s};
+use crate::table::Table;
+use crate::tables::workers_table;
+use crate::worker_row::{ID, KIND, MEMBER};
+use crate::{Clients, Fault, FaultKind};
+
+const BODY: &str = "body";
+
+/// DynamoDB takes 400 KB per item, the names of the attributes included.
+const BODY_MAX: usize = 350_000;
 
 /// The fact rows of an application: what the producer sent, what the consumers delivered.
 ///
 /// A write replaces the fact whole; the last one wins. Reads are strongly consistent.
 #[derive(Clone, Debug)]
 pub struct Facts {
-    table: String,
+    table: Table,
 }
 
 impl Facts {
-    pub(crate) fn new(_clients: &Clients, application: &str) -> Self {
+    pub(crate) fn new(clients: &Clients, application: &str) -> Self {
         Self {
-            table: format!("{application}-workers"),
+            table: Table::new(clients, workers_table(application)),
         }
     }
 
@@ -23,8 +34,21 @@ impl Facts {
     /// # Errors
     /// `Invalid` for the kind `member` and for a body of more than 350 KB; `Missing` when there is no table.
     pub async fn put(&self, kind: &str, id: &str, body: &str) -> Result<(), Fault> {
-        let _ = (kind, id, body);
-        unbuilt(&self.table)
+        self.check(kind, id, body)?;
+        self.write(&fact(kind, id).set(BODY, s(body))).await?;
+        Ok(())
+    }
+
+    /// Writes a fact unless there is one, and returns the one that stands.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub async fn claim(&self, kind: &str, id: &str, body: &str) -> Result<String, Fault> {
+        self.check(kind, id, body)?;
+        match self.write(&fact(kind, id).set_if_absent(BODY, s(body))).await? {
+            Some(item) => self.body(&item),
+            None => Ok(body.to_owned()),
+        }
     }
 
     /// One fact; `None` when there is none.
@@ -32,8 +56,10 @@ impl Facts {
     /// # Errors
     /// As [`put`](Self::put).
     pub async fn get(&self, kind: &str, id: &str) -> Result<Option<String>, Fault> {
-        let _ = (kind, id);
-        unbuilt(&self.table)
+        self.check(kind, id, "")?;
+        let key = fact(kind, id).key();
+        let item = self.table.get(self.table.clients().plans(), key).await?;
+        item.map(|item| self.body(&item)).transpose()
     }
 
     /// Every fact of a kind, `(id, body)`, in the order of the ids: all pages, or an error.
@@ -41,8 +67,15 @@ impl Facts {
     /// # Errors
     /// As [`put`](Self::put).
     pub async fn list(&self, kind: &str) -> Result<Vec<(String, String)>, Fault> {
-        let _ = kind;
-        unbuilt(&self.table)
+        self.check(kind, "-", "")?;
+        let items = self.table.of_kind(kind).await?;
+        let fact = |item: &Item| {
+            let id = required_text(item, ID).map_err(|flaw| self.invalid(flaw))?;
+            Ok((id.to_owned(), self.body(item)?))
+        };
+        let mut facts: Vec<_> = items.iter().map(fact).collect::<Result<_, Fault>>()?;
+        facts.sort();
+        Ok(facts)
     }
 
     /// Removes a fact; none there is no error.
@@ -50,7 +83,46 @@ impl Facts {
     /// # Errors
     /// As [`put`](Self::put).
     pub async fn delete(&self, kind: &str, id: &str) -> Result<(), Fault> {
-        let _ = (kind, id);
-        unbuilt(&self.table)
+        self.check(kind, id, "")?;
+        self.write(&fact(kind, id).delete()).await?;
+        Ok(())
     }
+
+    /// An unconditional write: the item after it.
+    async fn write(&self, expression: &Expression) -> Result<Option<Item>, Fault> {
+        match self.table.write(self.table.clients().checkpoints(), expression).await? {
+            Written::Done(item) | Written::Refused(item) => Ok(item),
+        }
+    }
+
+    fn check(&self, kind: &str, id: &str, body: &str) -> Result<(), Fault> {
+        if kind == MEMBER || kind.is_empty() || id.is_empty() {
+            return Err(self.invalid(format!(
+                "`{kind}` / `{id}` is no fact: the kind must be a word other than {MEMBER}"
+            )));
+        }
+        if body.len() > BODY_MAX {
+            let length = body.len();
+            return Err(self.invalid(format!(
+                "the fact {kind}/{id} is {length} bytes long; {BODY_MAX} are allowed"
+            )));
+        }
+        Ok(())
+    }
+
+    fn body(&self, item: &Item) -> Result<String, Fault> {
+        let body = required_text(item, BODY);
+        body.map(str::to_owned).map_err(|flaw| {
+            let id = item.get(ID);
+            self.invalid(format!("the fact {id:?} cannot be read: {flaw}; delete the row"))
+        })
+    }
+
+    fn invalid(&self, message: String) -> Fault {
+        self.table.asked("Fact").fault(FaultKind::Invalid, message)
+    }
+}
+
+fn fact(kind: &str, id: &str) -> Expression {
+    Expression::of([(KIND, s(kind)), (ID, s(id))])
 }

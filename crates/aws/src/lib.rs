@@ -14,14 +14,22 @@
 
 mod access;
 mod clients;
+mod expression;
 mod facts;
 mod fault;
+mod item;
+mod lease_row;
+mod lease_write;
 mod leases;
 mod reader;
 mod requests;
 mod sender;
+mod shards;
 mod stream_admin;
+mod table;
 mod tables;
+mod worker_row;
+mod worker_write;
 
 pub use access::Access;
 pub use clients::Clients;

@@ -3,6 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use aws_smithy_runtime_api::box_error::BoxError;
+use aws_smithy_runtime_api::client::interceptors::context::FinalizerInterceptorContextRef;
+use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
+use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, Metadata};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
+use aws_smithy_types::config_bag::ConfigBag;
+
 /// How often one API was asked with one outcome.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestCount {
@@ -30,8 +37,56 @@ impl Requests {
         counts.iter().map(count).collect()
     }
 
-    pub(crate) fn add(&self, api: &str, outcome: &'static str) {
+    fn add(&self, api: &str, outcome: &'static str) {
         let mut counts = self.0.lock().expect("no code panics while it holds the counts");
         *counts.entry((api.to_owned(), outcome)).or_default() += 1;
+    }
+}
+
+#[dyn_dispatch_hint]
+impl Intercept for Requests {
+    fn name(&self) -> &'static str {
+        "Requests"
+    }
+
+    /// The SDK calls this once for every attempt, one that was cancelled by a timeout too.
+    fn read_after_attempt(
+        &self,
+        context: &FinalizerInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        let api = config.load::<Metadata>().map_or("unknown", Metadata::name);
+        self.add(api, outcome(context.response()));
+        Ok(())
+    }
+}
+
+fn outcome(response: Option<&HttpResponse>) -> &'static str {
+    let Some(response) = response else {
+        return "unreachable";
+    };
+    match response.status().as_u16() {
+        200..=299 => "ok",
+        500.. => "failed",
+        429 => "throttled",
+        _ => refusal(response),
+    }
+}
+
+/// The kind of a 400: the name of the error stands in the body, and with some services in a header.
+fn refusal(response: &HttpResponse) -> &'static str {
+    let header = response.headers().get("x-amzn-errortype").unwrap_or_default();
+    let body = String::from_utf8_lossy(response.body().bytes().unwrap_or_default());
+    let names = |name: &str| header.contains(name) || body.contains(name);
+    if names("ConditionalCheckFailedException") {
+        "conflict"
+    } else if ["ThroughputExceeded", "Throttling", "LimitExceeded", "ResourceInUse"]
+        .iter()
+        .any(|name| names(name))
+    {
+        "throttled"
+    } else {
+        "refused"
     }
 }

@@ -118,6 +118,8 @@ pub fn step(state: State, event: Event, policy: &RetryPolicy) -> (State, Vec<Eff
             let effects = interrupt(&state);
             (state, effects)
         }
+        // A write comes back by itself, and whether the shard has ended must be known.
+        (state @ S::Finishing { work: Work::Close }, E::DrainTimedOut) => (state, vec![]),
         (S::Finishing { work }, E::DrainTimedOut) => {
             let effects = interrupt(&S::Finishing { work });
             (
@@ -161,7 +163,7 @@ fn follows(work: &Work, event: Event) -> Next {
         (Work::Fetch, Event::Fetched(Batch { last: None, end: false })) => Next::Work(Work::Fetch),
         (Work::Fetch, Event::Fetched(Batch { last: None, end: true })) => Next::Work(Work::Call(Call::ShardEnded)),
         (Work::Fetch, Event::Fetched(batch)) => Next::Work(Work::Call(Call::Process(batch))),
-        (Work::Seek | Work::Fetch, Event::Expired) => Next::Work(Work::Seek),
+        (Work::Fetch, Event::Expired) => Next::Work(Work::Seek),
         (Work::Close, Event::Closed) => Next::Ended,
         _ => Next::Same,
     }

@@ -1,5 +1,7 @@
 //! The table as text, and what it promises over any history.
 
+mod random;
+
 use std::fmt::Write;
 use std::time::Duration;
 

@@ -79,7 +79,8 @@ impl Checkpointer {
         }
     }
 
-    /// Checkpoints everything that was delivered so far, the batch in hand included.
+    /// Checkpoints everything that was delivered so far, the batch in hand included. A batch whose call failed or was
+    /// cut short does not count until it is delivered again.
     ///
     /// # Errors
     /// See [`CheckpointError`]. Without a delivered record there is nothing to do, and that is `Ok`.
@@ -119,6 +120,16 @@ impl Checkpointer {
     /// These records are about to be given to the processor.
     pub(crate) fn delivering(&self, last: &Position) {
         self.progress().delivered = Some(last.clone());
+    }
+
+    /// The call with them failed or was cut short: they will be delivered again, and do not count until then.
+    pub(crate) fn undelivered(&self) {
+        let mut progress = self.progress();
+        let written = match &progress.written {
+            Checkpoint::At(position) => Some(position.clone()),
+            _ => None,
+        };
+        progress.delivered = progress.processed.clone().max(written);
     }
 
     /// They are processed.

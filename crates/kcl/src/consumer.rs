@@ -23,7 +23,7 @@ use crate::config::InitialPosition;
 use crate::control::Control;
 use crate::events::WorkerEvent;
 use crate::fetch::{Ahead, Fetched, Source, Stuck};
-use crate::message::Message;
+use crate::message::{Lineage, Message};
 use crate::ports::{Fault, ShardIterator, StreamReader};
 use crate::processor::{ProcessorFactory, RecordBatch, ShardStart};
 use crate::unfold::{Sieve, Unfolding};
@@ -75,6 +75,8 @@ struct Consumer<R, F: ProcessorFactory> {
     expected: Option<SequenceNumber>,
     /// The checkpoint is no place in the stream any more.
     from_horizon: bool,
+    /// The stream has forgotten the shard.
+    gone: bool,
     /// The end of the window that the table was told of.
     lapsed_at: Option<Moment>,
     pause_until: Option<Moment>,
@@ -87,6 +89,8 @@ struct Consumer<R, F: ProcessorFactory> {
 enum Request {
     Seek(Pending<Result<ShardIterator, Fault>>),
     Fetch,
+    /// The stream does not know the shard: is it gone?
+    Probe(Pending<Result<Lineage, CheckpointError>>),
     Close(Pending<Result<BTreeSet<ShardId>, CheckpointError>>),
 }
 
@@ -99,6 +103,9 @@ enum Wake<P> {
     Fetched(Result<Fetched, Stuck>),
     /// The last read has more records.
     Unfold,
+    /// The shard has no records any more.
+    Gone,
+    Probed(Result<Lineage, CheckpointError>),
     Closed(Result<BTreeSet<ShardId>, CheckpointError>),
     Changed,
 }
@@ -148,6 +155,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             children: lease.children,
             expected: None,
             from_horizon: false,
+            gone: false,
             lapsed_at: None,
             pause_until: None,
             drain_until: None,
@@ -168,6 +176,8 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
                 Wake::Sought(answer) => self.sought(answer).await,
                 Wake::Fetched(answer) => self.fetched(answer).await,
                 Wake::Unfold => self.unfold().await,
+                Wake::Gone => self.gone().await,
+                Wake::Probed(answer) => self.probed(answer).await,
                 Wake::Closed(answer) => self.closed(answer).await,
             }
         }
@@ -187,6 +197,8 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             match (&mut self.request, &mut self.ahead) {
                 (Some(Request::Seek(answer)), _) => Wake::Sought(answer.await),
                 (Some(Request::Close(answer)), _) => Wake::Closed(answer.await),
+                (Some(Request::Probe(answer)), _) => Wake::Probed(answer.await),
+                (Some(Request::Fetch), _) if self.gone => Wake::Gone,
                 (Some(Request::Fetch), _) if self.unfolding.is_some() => Wake::Unfold,
                 (Some(Request::Fetch), Some(ahead)) => Wake::Fetched(ahead.next().await),
                 (Some(Request::Fetch), None) => Wake::Fetched(Err(Stuck)),

@@ -320,6 +320,9 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
 
     /// Every hold has been stopped; the consumers tell their processors.
     async fn leave(&mut self, exit: Exit) -> Result<Ended, Error> {
+        // Nobody is heard any more; who waits for an answer is told so.
+        self.inbox.close();
+        while self.inbox.try_recv().is_ok() {}
         let told = async { while self.consumers.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(self.config.drain_timeout + GRACE, told).await;
         match exit {

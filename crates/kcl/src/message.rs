@@ -21,10 +21,10 @@ pub(crate) enum Message {
         children: BTreeSet<ShardId>,
         reply: oneshot::Sender<Result<(), CheckpointError>>,
     },
-    /// List the shards and add the missing rows now, because this shard is at its end; says which its children are.
+    /// List the shards and add the missing rows now, because this shard is at its end, or seems to be gone.
     Sync {
         ended: ShardId,
-        reply: oneshot::Sender<Result<BTreeSet<ShardId>, String>>,
+        reply: oneshot::Sender<Result<Lineage, String>>,
     },
     /// The processor of the hold rests, and this is its final checkpoint.
     Drained {
@@ -41,4 +41,13 @@ pub(crate) enum Message {
     Poke,
     /// Leave.
     Depart(Departure),
+}
+
+/// What a complete listing says about a shard that is at its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Lineage {
+    /// Its children; each has a lease row.
+    pub(crate) children: BTreeSet<ShardId>,
+    /// Retention has removed the shard: two listings lacked it.
+    pub(crate) trimmed: bool,
 }

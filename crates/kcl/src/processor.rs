@@ -68,9 +68,13 @@ pub struct RecordBatch {
 /// failed call, or when its predecessor in another process died or lost the lease before a checkpoint.
 ///
 /// # Errors
-/// A call that returns an error or panics is made again with the same arguments after a pause, and after
-/// `processor_retries` of them the shard is halted: nothing more is delivered, nothing is skipped, the lease is kept,
-/// and [`crate::WorkerEvent::ShardHalted`] tells.
+/// A call that returns an error or panics is made again with the same arguments after a pause (a batch without the
+/// records that were checkpointed meanwhile), and after `processor_retries` of them the shard is halted: nothing more
+/// is delivered, nothing is skipped, the lease is kept, and [`crate::WorkerEvent::ShardHalted`] tells.
+///
+/// # Caveats
+/// A call is cut short at its next `await` when the lease's window ends under it; its batch is delivered again. A call
+/// that blocks its thread cannot be cut short, so blocking work belongs into `spawn_blocking`.
 pub trait RecordProcessor: Send + 'static {
     /// Called before the first record.
     fn initialize(&mut self, start: &ShardStart) -> impl Future<Output = Result<(), ProcessorError>> + Send {

@@ -15,6 +15,9 @@ use crate::ports::{Fault, FaultKind, LeaseStore};
 const PAUSE: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// A scan of all rows may take this many times as long as other requests.
+pub(crate) const SCAN: u32 = 3;
+
 /// Sends a request of the member. A failure has been told and counted when this returns.
 pub(crate) async fn send<S: LeaseStore>(store: &S, board: &Board, within: Duration, request: Request) -> Reply {
     match request {
@@ -34,7 +37,8 @@ pub(crate) async fn send<S: LeaseStore>(store: &S, board: &Board, within: Durati
             reply(board, "worker", answer, Reply::Worker)
         }
         Request::Leases => {
-            let answer = board.ask("leases", None, within, store.leases()).await;
+            // Many pages.
+            let answer = board.ask("leases", None, within * SCAN, store.leases()).await;
             reply(board, "leases", answer, |scan| {
                 for (key, reason) in scan.unreadable {
                     board.tell(WorkerEvent::UnreadableLease { key, reason });

@@ -17,8 +17,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::board::Board;
 use crate::config::{InitialPosition, WorkerConfig};
 use crate::events::WorkerEvent;
-use crate::message::Message;
+use crate::message::{Lineage, Message};
 use crate::ports::{Fault, LeaseStore, StreamReader};
+use crate::request::SCAN;
 
 /// Asks that may wait together; each is answered by the same listing.
 pub(crate) const ASKS: usize = 1_024;
@@ -32,7 +33,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// A shard is at its end: make its children's rows now, and say which they are.
 pub(crate) struct Ask {
     pub(crate) ended: ShardId,
-    pub(crate) reply: oneshot::Sender<Result<BTreeSet<ShardId>, String>>,
+    pub(crate) reply: oneshot::Sender<Result<Lineage, String>>,
 }
 
 pub(crate) struct Syncer<S, R> {
@@ -81,8 +82,8 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
         loop {
             let due = self.rank.borrow().is_some_and(|rank| rank < LISTERS);
             if due {
-                let listing = self.round().await;
-                self.note(listing.is_ok());
+                let round = self.round().await;
+                self.note(round.is_ok());
             }
             let pause = self.pause();
             tokio::select! {
@@ -104,24 +105,26 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
         let round = self.round().await;
         self.note(round.is_ok());
         for Ask { ended, reply } in asks {
-            let children = match &round {
-                Ok((listing, rows)) => children_of(&ended, listing, rows),
+            let lineage = match &round {
+                Ok(round) => round.lineage(&ended),
                 Err(fault) => Err(fault.to_string()),
             };
-            let _ = reply.send(children);
+            let _ = reply.send(lineage);
         }
     }
 
-    /// One complete listing, one complete scan, and the writes that follow. Gives the listing, and the rows as they
-    /// are after it.
-    async fn round(&mut self) -> Result<(Vec<Shard>, Vec<Lease>), Fault> {
+    /// One complete listing, one complete scan, and the writes that follow.
+    async fn round(&mut self) -> Result<Round, Fault> {
         let within = self.config.request_timeout;
         // The rows first: a shard that appears between the two reads then only has no row yet.
-        let scan = self.board.ask("leases", None, within, self.store.leases()).await?;
+        let scan = self
+            .board
+            .ask("leases", None, within * SCAN, self.store.leases())
+            .await?;
         self.board.count("leases", "ok");
         let listing = self
             .board
-            .ask("ListShards", None, within * 3, self.stream.shards())
+            .ask("ListShards", None, within * SCAN, self.stream.shards())
             .await?;
         self.board.count("ListShards", "ok");
         let mut rows = scan.leases;
@@ -130,7 +133,7 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
             deletes,
             waiting: _,
             missing,
-            trimmed: _,
+            trimmed,
         } = sync::sync(&rows, &listing, self.initial(), &self.missing, first_epoch());
         self.missing = missing;
         let mut changed = false;
@@ -148,7 +151,7 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
             self.board.count("bump-lineage", "ok");
             let _ = self.driver.send(Message::LineageChanged).await;
         }
-        Ok((listing, rows))
+        Ok(Round { listing, rows, trimmed })
     }
 
     /// Whether the write changed anything; refused means that somebody else was first.
@@ -198,21 +201,40 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
     }
 }
 
-/// The children of a shard that has ended. It may be that the listing does not show them yet: then nothing is known,
-/// and the shard must not be marked as done.
-fn children_of(ended: &ShardId, listing: &[Shard], rows: &[Lease]) -> Result<BTreeSet<ShardId>, String> {
-    let children: BTreeSet<_> = listing
-        .iter()
-        .filter(|shard| shard.parents().any(|parent| parent == ended))
-        .map(|shard| shard.id.clone())
-        .collect();
-    if children.is_empty() {
-        return Err(format!("ListShards does not show the children of {ended} yet"));
-    }
-    let without_row = children.iter().find(|child| !rows.iter().any(|row| row.key == **child));
-    match without_row {
-        Some(child) => Err(format!("{child}, a child of {ended}, has no lease row yet")),
-        None => Ok(children),
+/// What a round found.
+struct Round {
+    /// Every shard that the stream knows.
+    listing: Vec<Shard>,
+    /// The rows as they are after the writes.
+    rows: Vec<Lease>,
+    /// Rows of shards that retention has removed.
+    trimmed: BTreeSet<ShardId>,
+}
+
+impl Round {
+    /// What is known of a shard that is at its end. A listing can be older than that end: then nothing is known, and
+    /// the shard must not be marked as done.
+    fn lineage(&self, ended: &ShardId) -> Result<Lineage, String> {
+        let born_of = |shard: &&Shard| shard.parents().any(|parent| parent == ended);
+        let children: BTreeSet<_> = self
+            .listing
+            .iter()
+            .filter(born_of)
+            .map(|shard| shard.id.clone())
+            .collect();
+        if children.is_empty() && self.listing.iter().any(|shard| shard.id == *ended) {
+            return Err(format!("ListShards does not show the children of {ended} yet"));
+        }
+        if let Some(child) = children
+            .iter()
+            .find(|child| !self.rows.iter().any(|row| row.key == **child))
+        {
+            return Err(format!("{child}, a child of {ended}, has no lease row yet"));
+        }
+        Ok(Lineage {
+            children,
+            trimmed: self.trimmed.contains(ended),
+        })
     }
 }
 

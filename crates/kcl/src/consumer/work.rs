@@ -1,6 +1,7 @@
 //! What a consumer begins, and what it makes of the answers.
 
 use std::collections::BTreeSet;
+use std::future::Future;
 use std::sync::Arc;
 
 use kinex_core::id::ShardId;
@@ -14,7 +15,7 @@ use crate::checkpointer::CheckpointError;
 use crate::config::InitialPosition;
 use crate::events::WorkerEvent;
 use crate::fetch::{Ahead, Fetched, Stuck};
-use crate::message::Message;
+use crate::message::{Lineage, Message};
 use crate::ports::{Fault, FaultKind, ReadFrom, ShardIterator, StreamReader};
 use crate::processor::{ProcessorFactory, RecordBatch};
 use crate::unfold::Unfolding;
@@ -24,7 +25,9 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
         match step {
             Step::Call(Work::Initialize) => self.start_call(Job::Initialize(Arc::clone(&self.start))).await,
             Step::Call(Work::Process(_)) => {
-                let batch = Arc::clone(self.batch.as_ref().expect("a batch was fetched before it is processed"));
+                let batch = self.batch.take().expect("a batch was fetched before it is processed");
+                let batch = unwritten(batch, &self.checkpointer.written());
+                self.batch = Some(Arc::clone(&batch));
                 if let Some(last) = batch.records.last() {
                     self.checkpointer.delivering(&last.position);
                 }
@@ -80,6 +83,11 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
                 self.ahead = Some(Ahead::start(Arc::clone(&self.source), iterator));
                 self.happened(Event::Sought).await;
             }
+            // The shard may be gone from the stream; only two listings can tell.
+            Err(fault) if fault.kind == FaultKind::Missing => {
+                let found = self.look_for_children();
+                self.request = Some(Request::Probe(Box::pin(found)));
+            }
             Err(fault) => {
                 if fault.kind == FaultKind::Invalid && self.expected.is_some() {
                     self.behind_horizon();
@@ -88,6 +96,23 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
                 self.happened(Event::Failed).await;
             }
         }
+    }
+
+    pub(super) async fn probed(&mut self, answer: Result<Lineage, CheckpointError>) {
+        self.request = None;
+        if answer.is_ok_and(|lineage| lineage.trimmed) {
+            self.behind_horizon();
+            self.gone = true;
+            self.happened(Event::Sought).await;
+        } else {
+            self.happened(Event::Failed).await;
+        }
+    }
+
+    /// Retention has removed the shard and its last records: it is at its end.
+    pub(super) async fn gone(&mut self) {
+        self.request = None;
+        self.happened(Event::Fetched(Batch { last: None, end: true })).await;
     }
 
     pub(super) async fn fetched(&mut self, answer: Result<Fetched, Stuck>) {
@@ -137,18 +162,29 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
 
     /// The rows of the children come first, so that there is never a finished parent without them.
     fn close(&mut self) {
-        let (inbox, checkpointer, shard) = (self.inbox.clone(), self.checkpointer.clone(), self.hold.key.clone());
-        let named = self.children.clone();
+        let (found, checkpointer, named) = (
+            self.look_for_children(),
+            self.checkpointer.clone(),
+            self.children.clone(),
+        );
         self.request = Some(Request::Close(Box::pin(async move {
-            let (reply, answer) = oneshot::channel();
-            let message = Message::Sync { ended: shard, reply };
-            inbox.send(message).await.map_err(|_| CheckpointError::Stopped)?;
-            let found = answer.await.map_err(|_| CheckpointError::Stopped)?;
-            let mut children: BTreeSet<ShardId> = found.map_err(CheckpointError::Unavailable)?;
+            let mut children = found.await?.children;
             children.extend(named);
             checkpointer.shard_ended(children.clone()).await?;
             Ok(children)
         })));
+    }
+
+    /// Lists the shards, makes the rows that are missing, and says what is known of this shard.
+    fn look_for_children(&self) -> impl Future<Output = Result<Lineage, CheckpointError>> + Send + use<R, F> {
+        let (inbox, shard) = (self.inbox.clone(), self.hold.key.clone());
+        async move {
+            let (reply, answer) = oneshot::channel();
+            let message = Message::Sync { ended: shard, reply };
+            inbox.send(message).await.map_err(|_| CheckpointError::Stopped)?;
+            let found = answer.await.map_err(|_| CheckpointError::Stopped)?;
+            found.map_err(CheckpointError::Unavailable)
+        }
     }
 
     pub(super) async fn closed(&mut self, answer: Result<BTreeSet<ShardId>, CheckpointError>) {
@@ -188,8 +224,12 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
                 self.count_processed();
                 self.happened(Event::Called).await;
             }
-            Outcome::Interrupted => self.happened(Event::Failed).await,
+            Outcome::Interrupted => {
+                self.checkpointer.undelivered();
+                self.happened(Event::Failed).await;
+            }
             Outcome::Failed(error) => {
+                self.checkpointer.undelivered();
                 let failures = match self.table.state() {
                     State::Busy { failures, .. } => *failures,
                     _ => 0,
@@ -261,4 +301,19 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
         // Without a driver there is nobody to tell; it stops every consumer when it goes.
         let _ = self.inbox.send(message).await;
     }
+}
+
+/// A batch that is given again, without what was checkpointed in the middle of the call that failed.
+fn unwritten(batch: Arc<RecordBatch>, written: &Checkpoint) -> Arc<RecordBatch> {
+    let Checkpoint::At(written) = written else { return batch };
+    let first = batch.records.partition_point(|record| record.position <= *written);
+    if first == 0 {
+        return batch;
+    }
+    // Never empty: a call that failed after its last checkpoint gets the last record once more.
+    let first = first.min(batch.records.len() - 1);
+    Arc::new(RecordBatch {
+        records: batch.records[first..].to_vec(),
+        ..batch.as_ref().clone()
+    })
 }

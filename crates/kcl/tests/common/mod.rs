@@ -1,6 +1,9 @@
 //! A fleet of workers in one process, on tables and a stream in memory, and a record of everything they were given.
 #![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
 
+pub mod aggregate;
+pub mod scripted;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -30,7 +30,8 @@ pub(super) struct Owned {
     write_from: Moment,
     /// `PerLease`: when to renew next.
     renew_at: Moment,
-    /// Who gets it by the write that gives it away.
+    /// Who gets it by a yield that was sent. From then on nothing brings delivery back in this epoch: the yield may still
+    /// succeed whenever somebody asks, however long ago its reply was given up.
     given_to: Option<(WorkerId, Option<Incarnation>)>,
 }
 
@@ -188,7 +189,7 @@ impl Member {
                     owned.asked_at = now;
                 }
                 self.feed(key, Input::Asked);
-            } else if !had || sent >= owned.asked_at {
+            } else if owned.given_to.is_none() && (!had || sent >= owned.asked_at) {
                 owned.lease = row.clone();
                 self.feed(key, Input::Unasked);
             }
@@ -251,7 +252,9 @@ impl Member {
                 Some((OwnWrite::Renew, LeaseWrite::Renew { key, by }))
             }
             State::Unproved | State::Lapsed | State::Delivering => None,
-            State::Draining(Why::Asked) | State::Drained(Why::Asked, _) if self.asker_gone(lease) => {
+            State::Draining(Why::Asked) | State::Drained(Why::Asked, _)
+                if owned.given_to.is_none() && self.asker_gone(lease) =>
+            {
                 let gone = lease.next_incarnation.clone()?;
                 Some((OwnWrite::Reclaim, LeaseWrite::Reclaim { key, by, gone }))
             }

@@ -1,0 +1,47 @@
+//! Seeds: `KINEX_SIM_SEEDS=N` plays N of each, `KINEX_SIM_SEED=S` plays one and prints its history on failure.
+
+use kinex_core::worker::RenewalMode;
+use kinex_sim::{Scenario, run};
+
+const MODES: [RenewalMode; 2] = [RenewalMode::PerWorker, RenewalMode::PerLease];
+
+/// Plays the seeds; all checks must hold.
+fn check(scenario: &Scenario, seeds: u64) {
+    let one = env("KINEX_SIM_SEED");
+    let seeds = one.map_or(0..env("KINEX_SIM_SEEDS").unwrap_or(seeds), |seed| seed..seed + 1);
+    let mut failed = Vec::new();
+    for seed in seeds {
+        let outcome = run(scenario, seed);
+        if outcome.violations.is_empty() {
+            continue;
+        }
+        if one.is_some() {
+            outcome.history.lines().for_each(|line| eprintln!("{line}"));
+        }
+        let first = &outcome.violations[0];
+        eprintln!(
+            "{} {:?} KINEX_SIM_SEED={seed}: {first}",
+            scenario.name, scenario.config.renewal
+        );
+        failed.push(seed);
+    }
+    assert!(failed.is_empty(), "{} fails for the seeds {failed:?}", scenario.name);
+}
+
+fn env(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+#[test]
+fn a_calm_fleet_is_balanced() {
+    for mode in MODES {
+        check(&Scenario::calm(3, 20, mode), 20);
+    }
+}
+
+#[test]
+fn everything_at_once_never_makes_two_owners() {
+    for mode in MODES {
+        check(&Scenario::storm(4, 10, mode), 50);
+    }
+}

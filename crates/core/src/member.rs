@@ -213,7 +213,7 @@ impl Member {
             (Phase::Over, _) => {}
             (_, Purpose::Join) => self.join_answered(now, sent, reply),
             (_, Purpose::Beat) => self.beat_answered(now, sent, reply),
-            (_, Purpose::Register) => self.registered_again(now, sent, reply),
+            (_, Purpose::Register) => self.registered_again(now, reply),
             (_, Purpose::Members) => self.members_read(now, sent, reply),
             (_, Purpose::Leases { asks }) => self.leases_read(now, sent, asks, reply),
             (_, Purpose::Confirm { owner, keys }) => self.owner_confirmed(now, sent, &owner, keys, reply),

@@ -125,6 +125,19 @@ struct Seen {
     graceful: BTreeSet<Epoch>,
 }
 
+impl Seen {
+    /// How far those came who handed the shard on in good order until it was this epoch's.
+    fn came_to(&self, mut epoch: Epoch) -> Option<u64> {
+        while self.graceful.contains(&epoch) {
+            epoch = Epoch(epoch.0 - 1);
+            if let Some(to) = self.by_epoch.get(&epoch) {
+                return Some(*to);
+            }
+        }
+        None
+    }
+}
+
 impl Audit {
     fn fails(&mut self, check: Check, what: String) {
         let at = self.at;
@@ -158,8 +171,7 @@ impl Audit {
         let early = self.parents_first && !parents.iter().all(|parent| self.shard(parent).finished);
         let seen = self.shard(shard);
         let (delivered, last) = (seen.delivered, seen.by_epoch.get(&epoch).copied());
-        let before = seen.by_epoch.range(..epoch).next_back().map(|(_, to)| *to);
-        let graceful = seen.graceful.contains(&epoch);
+        let before = seen.came_to(epoch);
         seen.delivered = delivered.max(to);
         seen.by_epoch.insert(epoch, to);
         self.stats.delivered += to - from;
@@ -173,7 +185,7 @@ impl Audit {
         if from > delivered {
             self.fails(Check::C2, format!("{shard}: {from} is delivered, {delivered} was not"));
         }
-        if last.is_none() && graceful && before.is_some_and(|before| from < before) {
+        if last.is_none() && before.is_some_and(|before| from < before) {
             self.fails(
                 Check::C7,
                 format!("{shard} epoch {epoch}: {from}..{before:?} again after a graceful move"),

@@ -21,6 +21,8 @@ pub(super) struct Pulse {
     frozen: Option<(Moment, u64)>,
     /// Since when the beat's window has been open without a break; `None` while it is not open.
     open_since: Option<Moment>,
+    /// The highest beat that the own row was seen to show.
+    count: u64,
     /// The asks that the own row was last seen to count.
     pub(super) asks_known: Option<u64>,
     /// The asks that were known when the own lease rows were last read.
@@ -63,10 +65,6 @@ impl Pulse {
 
     /// The own lease rows were read; the read was sent when this many asks were known.
     pub(super) fn covered(&mut self, asks: Option<u64>) {
-        if asks > self.asks_known {
-            // The count began anew while the read was under way.
-            return;
-        }
         self.asks_covered = self.asks_covered.max(asks);
         if let Some((start, asks)) = self.frozen
             && self.asks_covered >= Some(asks)
@@ -79,12 +77,6 @@ impl Pulse {
     /// Whether there are asks that no read of the own lease rows has covered.
     pub(super) fn asked(&self) -> bool {
         self.asks_known > self.asks_covered
-    }
-
-    /// Somebody removed the own row and with it the count of asks.
-    fn forgot_asks(&mut self) {
-        self.asks_known = None;
-        self.asks_covered = None;
     }
 
     /// When the beat's window ends.
@@ -142,7 +134,8 @@ impl Member {
     pub(super) fn beat_answered(&mut self, now: Moment, sent: Moment, reply: Reply) {
         match reply {
             Reply::WorkerWritten(Written::Done(row)) => {
-                let asks = row.as_ref().map_or(0, |row| row.asks);
+                let (asks, count) = row.as_ref().map_or((0, 0), |row| (row.asks, row.beat));
+                self.pulse.count = self.pulse.count.max(count);
                 self.pulse.beat(now, sent, asks, &self.config);
                 let told = row.is_some_and(|row| row.departing.is_some());
                 if told && !std::mem::replace(&mut self.pulse.departing_told, told) {
@@ -170,6 +163,7 @@ impl Member {
                 self.exit(now, Exit::Replaced(Some(Box::new(row))));
             }
             Some(row) => {
+                self.pulse.count = self.pulse.count.max(row.beat);
                 self.pulse.asks_known = self.pulse.asks_known.max(Some(row.asks));
                 if self.pulse.asked() {
                     self.round.want_scan(now);
@@ -177,27 +171,31 @@ impl Member {
             }
             None if self.wire.any(|purpose| *purpose == Purpose::Register) => {}
             None => {
-                let write = WorkerWrite::Register(Box::new(self.first_row()));
-                self.send(now, Purpose::Register, Request::WriteWorker(write));
+                let row = self.same_row();
+                self.send(
+                    now,
+                    Purpose::Register,
+                    Request::WriteWorker(WorkerWrite::Register(Box::new(row))),
+                );
             }
         }
     }
 
-    pub(super) fn registered_again(&mut self, now: Moment, _sent: Moment, reply: Reply) {
+    /// The own row again. Its beat goes on, or an observer might see the old count twice and think that it stood still;
+    /// and as nobody knows who asked meanwhile, it counts one ask more than were looked at.
+    fn same_row(&self) -> WorkerRow {
+        WorkerRow {
+            beat: self.pulse.count + 2,
+            asks: self.pulse.asks_known.unwrap_or(0) + 1,
+            ..self.first_row()
+        }
+    }
+
+    pub(super) fn registered_again(&mut self, now: Moment, reply: Reply) {
         match reply {
-            Reply::WorkerWritten(Written::Done(_)) => {
-                self.pulse.forgot_asks();
-                self.pulse.beat_now(now);
-                self.round.want_scan(now);
-            }
-            Reply::WorkerWritten(Written::Refused(row)) => {
-                // A row of this process: an earlier try, whose reply was lost, wrote it.
-                if row.as_ref().is_some_and(|row| row.incarnation == self.me().incarnation) {
-                    self.pulse.forgot_asks();
-                    self.round.want_scan(now);
-                }
-                self.own_row_found(now, row);
-            }
+            Reply::WorkerWritten(Written::Done(_)) => self.pulse.beat_now(now),
+            // Perhaps an earlier try, whose reply was lost, wrote it.
+            Reply::WorkerWritten(Written::Refused(row)) => self.own_row_found(now, row),
             _ => {}
         }
     }

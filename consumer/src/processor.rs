@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kinex_core::audit::{Delivery, Header, Term, TermEnd};
+use kinex_core::audit::{Header, Term, TermEnd};
 use kinex_kcl::{
     Checkpoint, Checkpointer, Incarnation, ProcessorError, ProcessorFactory, RecordBatch, RecordProcessor, ShardId,
     ShardStart, WorkerId,

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use kinex_aws::Access;
+use kinex_core::balance::Policy;
 use kinex_core::member::Strategy;
 use kinex_kcl::{Departure, InitialPosition, ProtocolConfig, RenewalMode, WorkerConfig};
 
@@ -197,6 +198,12 @@ fn protocol(keys: &Keys) -> Result<ProtocolConfig, Error> {
             Some(Renewal::PerWorker) | None => RenewalMode::PerWorker,
         },
         strategy: strategy(keys)?,
+        policy: Policy {
+            // Each worker's own cap stands in its row, where the others see it.
+            hard_cap: None,
+            cap_policy: keys.cap_policy.unwrap_or_default(),
+            cap_rounding: keys.cap_rounding.unwrap_or_default(),
+        },
         parents_first: keys.process_parent_shard_before_children.unwrap_or(false),
         ..base
     };

@@ -1,5 +1,7 @@
 //! Why the producer ends otherwise than in good order, and with which exit code.
 
+use kinex_aws::{Fault, FaultKind};
+
 /// Why the producer ended.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -21,6 +23,15 @@ impl Error {
             Self::Failed(_) => 1,
             Self::Settings(_) => 2,
             Self::Start(_) => 3,
+        }
+    }
+}
+
+impl From<Fault> for Error {
+    fn from(fault: Fault) -> Self {
+        match fault.kind {
+            FaultKind::Invalid => Self::Settings(fault.to_string()),
+            _ => Self::Start(fault.to_string()),
         }
     }
 }

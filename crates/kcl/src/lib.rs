@@ -1,4 +1,65 @@
-//! A Kinesis client library: workers that share the shards of a stream by leases.
+//! A Kinesis client library: any number of workers share the shards of a stream, evenly, by leases in a table.
+//!
+//! You write a [`RecordProcessor`]; a [`Worker`] calls it with the records of every shard whose lease it has. Workers
+//! that come, leave, pause or die, and shards that split or merge, move as few leases as possible: all workers compute
+//! the same plan from the same rows, without a leader, and every change of owner and every checkpoint is one
+//! conditional write, so that of two processes that believe to have a shard only one can write.
+//!
+//! ```
+//! use kinex_kcl::memory::{MemoryStore, MemoryStream};
+//! use kinex_kcl::{Checkpointer, Departure, ProcessorError, RecordBatch, RecordProcessor, ShardId, Worker};
+//!
+//! struct Printer;
+//!
+//! impl RecordProcessor for Printer {
+//!     async fn process(&mut self, batch: &RecordBatch, checkpointer: &Checkpointer) -> Result<(), ProcessorError> {
+//!         for record in &batch.records {
+//!             println!("{} {}: {} bytes", batch.shard, record.position, record.data.len());
+//!         }
+//!         Ok(checkpointer.checkpoint().await?)
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+//! // In production: the lease table and the stream of the crate `kinex-aws`.
+//! let (table, stream) = (MemoryStore::new(), MemoryStream::new(4));
+//! let worker = Worker::builder(table, stream, |_: &ShardId| Printer).worker_id("orders-0").build()?;
+//! let handle = worker.handle();
+//! # handle.shutdown(Departure::Release).await;
+//! tokio::spawn(async move {
+//!     tokio::signal::ctrl_c().await.expect("a signal handler");
+//!     handle.shutdown(Departure::Release).await;
+//! });
+//! worker.run().await?;
+//! # Ok(())
+//! # })
+//! # }
+//! ```
+//!
+//! # What is promised
+//! - Every record is delivered at least once, in the order of its shard. A graceful move delivers nothing twice.
+//! - A checkpoint only moves forward, never passes what was delivered, and is refused once the lease is lost. It can
+//!   stand inside an aggregated record of the producer library.
+//! - Leases are kept on a thread of its own: a processor that is slow, or blocks the runtime, loses none.
+//! - A processor that fails is called again, then its shard is halted with an alarm. No record is skipped silently.
+//! - Memory is bounded by [`WorkerConfig::memory_max`], reads by the quotas of a shard.
+//!
+//! # What it is not
+//! - It is no client of AWS: it knows neither DynamoDB nor Kinesis but by its [`ports`]. The crate `kinex-aws` has both,
+//!   [`memory`] has both for tests, and [`contract`] is the suite that every implementation passes.
+//! - It has no metrics and no HTTP: [`WorkerHandle::subscribe`] gives every decision with its reason,
+//!   [`WorkerHandle::status`] what a worker has and sees. Count what you need.
+//! - It reads by polling; enhanced fan-out (`SubscribeToShard`) is not there.
+//! - It is no exactly-once: who crashes between a side effect and its checkpoint repeats the side effect.
+//! - [`InitialPosition::Latest`] is a place that moves: until the first checkpoint of a shard, records that arrive while
+//!   it changes hands can be passed over. An application that cannot have that starts at a timestamp.
+//!
+//! # A walk through the code
+//! `worker` puts it together; `driver` is the lease thread, which carries out what
+//! [`Member`](kinex_core::member::Member) decides; `consumer` follows the table of [`kinex_core::shard`] for one shard;
+//! `fetch` reads ahead, `unfold` and `aggregate` make user records of what was read, `call` calls the processor;
+//! `syncer` keeps the lease rows in line with the shards of the stream.
 
 mod aggregate;
 mod board;

@@ -2,8 +2,15 @@
 
 mod common;
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use common::{Fleet, until};
-use kinex_kcl::{Checkpoint, Departure, StopReason, WorkerEvent};
+use kinex_kcl::memory::{Hitch, MemoryStore};
+use kinex_kcl::ports::FaultKind;
+use kinex_kcl::{Checkpoint, Departure, RenewalMode, StopReason, WorkerEvent};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_worker_reads_every_record_and_leaves_its_checkpoints_behind() {
@@ -92,7 +99,7 @@ async fn a_worker_that_leaves_hands_over_without_a_duplicate() {
     fleet.settle(&[5, 5]).await;
     fleet.put(0, 200);
     let leaver = fleet.workers.remove(0);
-    let events = std::sync::Arc::clone(&leaver.events);
+    let events = Arc::clone(&leaver.events);
     assert_eq!(leaver.leave().await.hung, [].into());
     fleet.put(200, 200);
     fleet.settle(&[10]).await;
@@ -154,5 +161,122 @@ async fn a_second_process_of_the_same_name_does_not_start() {
     fleet.put(0, 20);
     fleet.all_delivered(20).await;
     fleet.workers[0].handle.shutdown(Departure::Release).await;
+    fleet.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leases_can_be_renewed_one_by_one() {
+    let mut fleet = Fleet::new(7);
+    fleet.config.protocol.renewal = RenewalMode::PerLease;
+    fleet.add("worker-0");
+    fleet.settle(&[7]).await;
+    fleet.put(0, 100);
+    fleet.add("worker-1");
+    fleet.settle(&[3, 4]).await;
+    fleet.put(100, 100);
+    fleet.all_delivered(200).await;
+    assert_eq!(fleet.diary.duplicates(), 0);
+    let mut other = Fleet::new(7);
+    other.store = fleet.store.clone();
+    other.add("worker-2");
+    let error = other
+        .workers
+        .remove(0)
+        .run
+        .await
+        .expect("no panic")
+        .expect_err("the other mode");
+    assert!(
+        error
+            .to_string()
+            .contains("renewal mode PerLease, this worker is set to PerWorker"),
+        "{error}"
+    );
+    fleet.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lapsed_window_stops_delivery_until_the_lease_is_renewed() {
+    let mut fleet = Fleet::new(2);
+    fleet.add("worker-0");
+    fleet.settle(&[2]).await;
+    fleet.put(0, 10);
+    fleet.all_delivered(10).await;
+    // A call that is under way when the window ends is cut short, and its records come again.
+    until("the calls to return", || {
+        fleet.workers[0].handle.status().records_processed == 10
+    })
+    .await;
+    fleet.store.hitch(|request| {
+        request
+            .starts_with("write ")
+            .then_some(Hitch::FailBefore(FaultKind::Unreachable))
+    });
+    let worker = &fleet.workers[0];
+    let lapses = || worker.count(|event| matches!(event, WorkerEvent::WindowLapsed { .. }));
+    until("both windows to lapse", || lapses() == 2).await;
+    fleet.put(10, 10);
+    let failures = || worker.count(|event| matches!(event, WorkerEvent::RequestFailed { .. }));
+    let before = failures();
+    until("five more failures", || failures() >= before + 5).await;
+    assert_eq!(fleet.diary.distinct(), 10, "nothing is delivered outside the window");
+    fleet.store.hitch(|_| None);
+    fleet.all_delivered(20).await;
+    assert_eq!(fleet.diary.duplicates(), 0);
+    fleet.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_slept_cannot_write_or_deliver_when_it_wakes_up() {
+    let mut fleet = Fleet::new(4);
+    for name in ["worker-0", "worker-1"] {
+        fleet.add(name);
+    }
+    fleet.settle(&[2, 2]).await;
+    fleet.put(0, 40);
+    fleet.all_delivered(40).await;
+    // The thread that keeps the leases of worker-0 stands still in the middle of its next heartbeat.
+    let asleep = Arc::new(AtomicBool::new(true));
+    let sleeping = Arc::clone(&asleep);
+    fleet.store.hitch(move |request| {
+        while request == "write beat worker-0" && sleeping.load(Ordering::SeqCst) {
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        None
+    });
+    let mine = |store: &MemoryStore| {
+        store
+            .lease_rows()
+            .iter()
+            .filter(|row| row.present_owner() == Some(&"worker-1".into()))
+            .count()
+    };
+    let mut checkpoints = BTreeMap::new();
+    let mut forward = |store: &MemoryStore| {
+        for row in store.lease_rows() {
+            let last = checkpoints.insert(row.key.clone(), row.checkpoint.clone());
+            assert!(
+                last.is_none_or(|last| last.may_become(&row.checkpoint)),
+                "{} went back",
+                row.key
+            );
+        }
+    };
+    until("worker-1 to have all", || {
+        forward(&fleet.store);
+        mine(&fleet.store) == 4
+    })
+    .await;
+    fleet.put(40, 40);
+    until("the records", || fleet.diary.distinct() == 80).await;
+    asleep.store(false, Ordering::SeqCst);
+    until("worker-0 to notice and share again", || {
+        forward(&fleet.store);
+        fleet.diary.notes().iter().any(|note| note.starts_with("worker-0 lost")) && fleet.spread() == [2, 2]
+    })
+    .await;
+    fleet.put(80, 40);
+    fleet.all_delivered(120).await;
+    forward(&fleet.store);
     fleet.leave().await;
 }

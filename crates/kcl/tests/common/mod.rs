@@ -114,8 +114,18 @@ impl Diary {
         self.times().values().map(|times| times - 1).sum()
     }
 
-    /// Within one epoch of a shard records come strictly in order.
+    /// Within one epoch of a shard records come strictly in order, and nothing comes under an epoch once a later one
+    /// has begun: at no time two processes deliver.
     pub fn check_order(&self) {
+        let mut epochs: BTreeMap<ShardId, Epoch> = BTreeMap::new();
+        for delivery in self.deliveries() {
+            let epoch = epochs.entry(delivery.shard.clone()).or_default();
+            assert!(
+                *epoch <= delivery.epoch,
+                "after epoch {epoch} of the shard: {delivery:?}"
+            );
+            *epoch = delivery.epoch;
+        }
         let mut last: BTreeMap<(ShardId, Epoch), Position> = BTreeMap::new();
         for delivery in self.deliveries() {
             let before = last.insert((delivery.shard.clone(), delivery.epoch), delivery.position.clone());

@@ -1,0 +1,10 @@
+//! The adapters against the embedded endpoints, over HTTP.
+
+mod bench;
+mod contract;
+mod facts;
+mod faults;
+mod lost_replies;
+mod rows;
+mod streams;
+mod tables;

@@ -1,0 +1,163 @@
+//! Tables that are missing, made at once by many, or somebody else's.
+
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType as Type,
+};
+use kinex_aws::{FaultKind, StreamIdentity};
+use kinex_embedded::{Fault, Rule, Service};
+use kinex_kcl::ports::LeaseStore;
+use tokio::task::JoinSet;
+
+use crate::bench::Bench;
+
+#[tokio::test]
+async fn eight_workers_that_start_at_once_make_the_tables_once() {
+    let bench = Bench::start().await;
+    let mut starts = JoinSet::new();
+    for _ in 0..8 {
+        let clients = bench.clients.clone();
+        starts.spawn(async move {
+            clients.tables("orders").ensure().await?;
+            clients.leases("orders").leases().await
+        });
+    }
+    for start in starts.join_all().await {
+        start.expect("every worker starts");
+    }
+    bench
+        .clients
+        .tables("orders")
+        .check()
+        .await
+        .expect("both tables are there");
+}
+
+#[tokio::test]
+async fn a_creation_that_is_throttled_or_whose_answer_is_lost_still_ends_well() {
+    for fault in [Fault::Throttle, Fault::ReplyLost, Fault::ServerErrorAfterCommit] {
+        let bench = Bench::start().await;
+        bench
+            .endpoints
+            .faults()
+            .add(Rule::new(Service::DynamoDb, "CreateTable", fault).times(2));
+        bench.clients.tables("orders").ensure().await.expect("tables");
+        bench
+            .clients
+            .tables("orders")
+            .check()
+            .await
+            .expect("both tables are there");
+    }
+}
+
+async fn make(bench: &Bench, name: &str, keys: &[(&str, KeyType, Type)]) {
+    let mut request = bench
+        .raw
+        .create_table()
+        .table_name(name)
+        .billing_mode(BillingMode::PayPerRequest);
+    for (name, kind, of) in keys {
+        let key = KeySchemaElement::builder()
+            .attribute_name(*name)
+            .key_type(kind.clone())
+            .build();
+        let attribute = AttributeDefinition::builder()
+            .attribute_name(*name)
+            .attribute_type(of.clone());
+        request = request
+            .key_schema(key.expect("given"))
+            .attribute_definitions(attribute.build().expect("given"));
+    }
+    request.send().await.expect("the raw table");
+}
+
+async fn check_refused(name: &str, keys: &[(&str, KeyType, Type)], message: &str) {
+    let bench = Bench::start().await;
+    make(&bench, name, keys).await;
+    let tables = bench.clients.tables("orders");
+    for answer in [tables.ensure().await, tables.check().await, tables.delete().await] {
+        let fault = answer.expect_err("another shape");
+        if fault.kind == FaultKind::Missing {
+            continue; // `check` came upon the other table first, which nobody has made.
+        }
+        assert_eq!((fault.kind, fault.message.as_str()), (FaultKind::Invalid, message));
+    }
+    let left = bench
+        .raw
+        .list_tables()
+        .send()
+        .await
+        .expect("tables")
+        .table_names
+        .unwrap_or_default();
+    assert_eq!(left, [name], "nothing was made beside it, and nothing deleted");
+}
+
+#[tokio::test]
+async fn a_table_of_another_shape_is_refused_by_naming_the_difference() {
+    check_refused(
+        "orders",
+        &[("id", KeyType::Hash, Type::S)],
+        "table orders has hash key `id` (S); a lease table has `leaseKey` (S): choose another application name",
+    )
+    .await;
+    check_refused(
+        "orders",
+        &[("leaseKey", KeyType::Hash, Type::N)],
+        "table orders has hash key `leaseKey` (N); a lease table has `leaseKey` (S): choose another application name",
+    )
+    .await;
+    check_refused(
+        "orders",
+        &[("leaseKey", KeyType::Hash, Type::S), ("at", KeyType::Range, Type::N)],
+        "table orders has range key `at` (N); a lease table has none: choose another application name",
+    )
+    .await;
+    check_refused(
+        "orders-workers",
+        &[("kind", KeyType::Hash, Type::S)],
+        "table orders-workers has no range key; a workers' table has `id` (S): choose another application name",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_table_that_vanishes_is_reported_and_never_made_again_by_the_store() {
+    let bench = Bench::start().await;
+    let (store, application) = bench.store().await;
+    bench.clients.tables(&application).delete().await.expect("delete");
+    bench
+        .clients
+        .tables(&application)
+        .delete()
+        .await
+        .expect("delete what is gone");
+    let fault = store.leases().await.expect_err("no table");
+    assert_eq!(fault.kind, FaultKind::Missing, "{fault}");
+    let fault = bench.clients.tables(&application).check().await.expect_err("no table");
+    assert_eq!(fault.kind, FaultKind::Missing, "{fault}");
+    let left = bench
+        .raw
+        .list_tables()
+        .send()
+        .await
+        .expect("tables")
+        .table_names
+        .unwrap_or_default();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[tokio::test]
+async fn tables_belong_to_one_stream() {
+    let bench = Bench::start().await;
+    let (_, application) = bench.store().await;
+    let tables = bench.clients.tables(&application);
+    let stream = |created_millis| StreamIdentity {
+        arn: "arn:aws:kinesis:us-east-1:000000000000:stream/orders".into(),
+        created_millis,
+    };
+    tables.bind(&stream(1)).await.expect("the first one");
+    tables.bind(&stream(1)).await.expect("the same one");
+    let fault = tables.bind(&stream(2)).await.expect_err("made anew");
+    assert_eq!(fault.kind, FaultKind::Invalid, "{fault}");
+}

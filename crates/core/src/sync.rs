@@ -6,15 +6,19 @@
 //! round), then the deletes. Any number of workers may do so at once.
 //!
 //! # Guarantees
-//! No shard is passed over and none is read again, whatever of this is interrupted. It rests on one invariant, kept by
-//! the order: *a row is made only when every ancestor that is still to be read has one*. So a shard without a row that
-//! has a descendant with one is finished, and its row was removed.
+//! No shard is passed over, whatever of this is interrupted, and none is read again by one syncer at a time. It rests on
+//! one invariant, kept by the order: *a row is made only when every ancestor that is still to be read has one*. So a
+//! shard without a row that has a descendant with one is finished, and its row was removed.
+//!
+//! # Caveats
+//! A create that was decided from old rows can bring back a row that was finished and removed in the meantime; the shard
+//! is then read a second time. So carry a plan out at once or drop it.
 //!
 //! # Rules
 //! - A shard whose hash keys no row covers was never looked at: it begins at the initial position. With `Latest` that
 //!   means the open shards only; otherwise every listed one. (The Java library begins there as well.)
-//! - Any other shard came out of shards that are being read: it begins at the oldest record, always. (The Java library
-//!   begins at the initial position when the parents in between are trimmed, and so can pass over records.)
+//! - Any other shard came out of shards that are being read: it begins at the oldest record, always, also when retention
+//!   has removed the parents in between.
 //! - Nothing is "gone" because one listing lacks it: a parent that is named, not listed and has no row makes its child
 //!   wait until an earlier complete listing lacked it too.
 //! - A finished row goes when the rows of all children exist, or existed. An unfinished one never goes: in both orders of

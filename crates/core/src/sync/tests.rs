@@ -309,6 +309,63 @@ fn one_listing_is_no_proof() {
 }
 
 #[test]
+fn a_listing_that_is_older_than_the_rows_makes_nothing() {
+    let case = Case {
+        rows: "m<c+d[0-99]",
+        listing: "p[0-99]!",
+        ..CASE
+    };
+    check(&case, "?p");
+    let case = Case {
+        rows: "p[0-99]* d<c[0-49] e<c[50-99]",
+        listing: "p[0-99]! c<p[0-99]!",
+        ..CASE
+    };
+    check(&case, "");
+}
+
+#[test]
+fn ten_thousand_shards_that_were_all_split_are_looked_at_quickly() {
+    let width = u128::MAX / 10_000;
+    let range = |nth: u128| HashRange {
+        start: nth * width,
+        end: if nth == 9_999 { u128::MAX } else { (nth + 1) * width - 1 },
+    };
+    let shard = |id: String, parent: Option<String>, hash_range, open| Shard {
+        id: id.into(),
+        parent: parent.map(ShardId::from),
+        adjacent_parent: None,
+        hash_range,
+        starts_at: 0.into(),
+        open,
+    };
+    let mut listing = Vec::new();
+    let mut rows = Vec::new();
+    for nth in 0..10_000 {
+        let HashRange { start, end } = range(nth);
+        let middle = start + width / 2;
+        let parent = shard(format!("p{nth}"), None, range(nth), false);
+        rows.push(Lease {
+            hash_range: Some(parent.hash_range),
+            ..Lease::unowned(parent.id.clone(), Checkpoint::ShardEnd, Epoch(0))
+        });
+        listing.push(parent);
+        for (side, start, end) in [("a", start, middle), ("b", middle + 1, end)] {
+            let range = HashRange { start, end };
+            listing.push(shard(format!("{side}{nth}"), Some(format!("p{nth}")), range, true));
+        }
+    }
+    let plan = sync(&rows, &listing, InitialPosition::Latest, &BTreeSet::new(), Epoch(0));
+    assert_eq!((plan.creates.len(), plan.deletes.len()), (20_000, 0));
+    rows.extend(plan.creates.into_iter().map(|write| match write {
+        LeaseWrite::Create(row) => *row,
+        other => panic!("{other:?}"),
+    }));
+    let plan = sync(&rows, &listing, InitialPosition::Latest, &BTreeSet::new(), Epoch(0));
+    assert_eq!((plan.creates.len(), plan.deletes.len()), (0, 10_000));
+}
+
+#[test]
 fn a_child_waits_for_both_parents_but_not_for_one_without_a_row() {
     let blocked = |text: &str| {
         let rows = rows(text);
@@ -333,7 +390,8 @@ struct Model {
     forgotten: BTreeSet<ShardId>,
     table: BTreeMap<ShardId, Lease>,
     syncers: Vec<Syncer>,
-    began: BTreeMap<ShardId, u32>,
+    began: BTreeMap<ShardId, Vec<Checkpoint>>,
+    initial: InitialPosition,
     finished: BTreeSet<ShardId>,
 }
 
@@ -442,7 +500,7 @@ impl Model {
         let listing: Vec<Shard> = listed.cloned().collect();
         let rows: Vec<Lease> = self.table.values().cloned().collect();
         let syncer = &mut self.syncers[who];
-        let plan = sync(&rows, &listing, InitialPosition::TrimHorizon, &syncer.missing, Epoch(0));
+        let plan = sync(&rows, &listing, self.initial, &syncer.missing, Epoch(0));
         syncer.missing = plan.missing;
         syncer.todo = plan.creates.into_iter().chain(plan.deletes).rev().collect();
     }
@@ -457,7 +515,7 @@ impl Model {
             match write.apply(self.table.get(&key)) {
                 Ok(Some(row)) => {
                     if is_new {
-                        *self.began.entry(key.clone()).or_default() += 1;
+                        self.began.entry(key.clone()).or_default().push(row.checkpoint.clone());
                     }
                     self.table.insert(key, row);
                 }
@@ -513,7 +571,39 @@ proptest! {
             model.act((what, if what >= 4 { which & !1 } else { which }, much));
         }
         model.come_to_rest();
-        let again: Vec<_> = model.began.iter().filter(|(_, times)| **times > 1).collect();
+        let again: Vec<_> = model.began.iter().filter(|(_, times)| times.len() > 1).collect();
         prop_assert!(again.is_empty(), "read again: {again:?}");
+    }
+
+    #[test]
+    fn what_appears_after_the_first_look_is_read_from_its_start(
+        shards in 1_u128..5,
+        latest in any::<bool>(),
+        early in prop::collection::vec((0_u8..2, 0_usize..16, 0_usize..16), 0..6),
+        acts in prop::collection::vec((0_u8..10, 0_usize..16, 0_usize..16), 0..80),
+    ) {
+        let mut model = Model::new(shards);
+        model.initial = if latest { InitialPosition::Latest } else { InitialPosition::AtTimestamp };
+        for act in early {
+            model.act(act);
+        }
+        model.look(0, 0);
+        while !model.syncers[0].todo.is_empty() {
+            model.write(0, 0);
+        }
+        let before = model.shards.len();
+        let first: BTreeSet<_> = model.began.keys().cloned().collect();
+        for act in acts {
+            model.act(act);
+        }
+        model.come_to_rest();
+        for checkpoint in first.iter().map(|id| &model.began[id][0]) {
+            prop_assert_eq!(checkpoint, &model.initial.checkpoint());
+        }
+        for shard in &model.shards[before..] {
+            prop_assert_eq!(model.began.get(&shard.id).map(|times| &times[0]), Some(&Checkpoint::TrimHorizon), "{}", shard.id);
+        }
+        let late: Vec<_> = model.shards[..before].iter().filter(|shard| !first.contains(&shard.id)).collect();
+        prop_assert!(late.iter().all(|shard| latest && !model.began.contains_key(&shard.id)), "{late:?}");
     }
 }

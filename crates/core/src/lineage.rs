@@ -94,29 +94,35 @@ impl<'a> Lineage<'a> {
         found
     }
 
-    /// Generation of every listed shard: 0 for one without a listed parent, else one more than its latest parent's.
+    /// Generation of every listed shard: 0 for one without a listed parent, else one more than its latest parent's. A
+    /// shard of a listing that makes no sense, where parents are named in a circle, has none.
     pub fn generations(&self) -> BTreeMap<&'a ShardId, u32> {
         let mut generations = BTreeMap::new();
-        for root in self.shards().filter(|shard| self.parents(&shard.id).is_empty()) {
-            generations.insert(&root.id, 0);
+        let mut awaited: BTreeMap<&ShardId, usize> = BTreeMap::new();
+        let mut todo: Vec<(&'a ShardId, u32)> = Vec::new();
+        for shard in self.shards() {
+            match self.parents(&shard.id).len() {
+                0 => todo.push((&shard.id, 0)),
+                parents => drop(awaited.insert(&shard.id, parents)),
+            }
         }
-        // Each round settles at least one generation; a listing that names its shards in a circle ends it as well.
-        for _ in 0..self.shards.len() {
-            let mut grew = false;
-            for shard in self.shards().filter(|shard| !self.parents(&shard.id).is_empty()) {
-                let parents = self.parents(&shard.id);
-                let known: Option<Vec<u32>> = parents
-                    .iter()
-                    .map(|parent| generations.get(&parent.id).copied())
-                    .collect();
-                let Some(latest) = known.and_then(|known| known.into_iter().max()) else {
-                    continue;
-                };
-                grew |= generations.insert(&shard.id, latest + 1) != Some(latest + 1);
+        // One generation after the other, so that the parent that settles a child is its latest. Shards that name each
+        // other in a circle are never reached.
+        while !todo.is_empty() {
+            let mut next = Vec::new();
+            for (id, generation) in todo {
+                generations.insert(id, generation);
+                for child in self.children(id) {
+                    let Some(left) = awaited.get_mut(&child.id) else {
+                        continue;
+                    };
+                    *left -= 1;
+                    if *left == 0 {
+                        next.push((&child.id, generation + 1));
+                    }
+                }
             }
-            if !grew {
-                break;
-            }
+            todo = next;
         }
         generations
     }

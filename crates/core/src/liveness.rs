@@ -32,6 +32,8 @@ struct Sight {
     since: Moment,
     /// A read sent late enough returned the same beat.
     silent: bool,
+    /// The silence is long enough to take leases for.
+    proved: bool,
 }
 
 impl Sight {
@@ -62,10 +64,17 @@ impl Liveness {
     /// A read that was sent at `sent` and answered at `now` returned this row of the worker.
     pub fn saw(&mut self, id: &WorkerId, row: Option<&WorkerRow>, sent: Moment, now: Moment) {
         let failover_after = self.failover_after;
+        // Without rule 2 an answer counts by when it came, and an observer has begun to look before.
+        let suspect_after = if self.by_late_read {
+            failover_after
+        } else {
+            failover_after * 4 / 5
+        };
         let proof = if self.by_late_read { sent } else { now };
         match self.sights.get_mut(id) {
             Some(sight) if sight.shows(row) => {
-                sight.silent |= proof >= sight.since + failover_after;
+                sight.silent |= proof >= sight.since + suspect_after;
+                sight.proved |= proof >= sight.since + failover_after;
                 sight.row = row.cloned();
             }
             _ => {
@@ -73,6 +82,7 @@ impl Liveness {
                     row: row.cloned(),
                     since: now,
                     silent: false,
+                    proved: false,
                 };
                 self.sights.insert(id.clone(), sight);
             }
@@ -109,6 +119,11 @@ impl Liveness {
             Some(sight) if sight.silent => Life::Silent,
             _ => Life::Live,
         }
+    }
+
+    /// Whether its leases may be taken: it is gone, or its silence is proved.
+    pub fn is_proved_dead(&self, id: &WorkerId) -> bool {
+        self.life(id) == Life::Gone || self.sights.get(id).is_some_and(|sight| sight.proved)
     }
 
     /// Whether this very process is known to be no more: ended, silent, or replaced by another of its name.

@@ -42,6 +42,37 @@ fn a_calm_fleet_is_balanced() {
 #[test]
 fn everything_at_once_never_makes_two_owners() {
     for mode in MODES {
-        check(&Scenario::storm(4, 10, mode), 50);
+        check(&Scenario::storm(4, 10, mode), 100);
     }
+}
+
+#[test]
+fn thirty_shards_on_five_workers_weather_the_storm() {
+    for mode in MODES {
+        check(&Scenario::storm(5, 30, mode), 20);
+    }
+}
+
+#[test]
+fn children_wait_for_their_parents_in_the_storm() {
+    for mode in MODES {
+        let mut scenario = Scenario::storm(3, 6, mode);
+        scenario.name = "parents first";
+        scenario.config.parents_first = true;
+        check(&scenario, 40);
+    }
+}
+
+/// Seeds that once found a fault.
+#[test]
+fn seeds_of_old_faults_pass() {
+    // A yield given up as lost succeeded after the lease was reclaimed.
+    passes(&Scenario::storm(4, 10, RenewalMode::PerLease), 4);
+    // A row removed by hand came back with the beat that an observer had seen before.
+    passes(&Scenario::storm(4, 10, RenewalMode::PerWorker), 242);
+}
+
+fn passes(scenario: &Scenario, seed: u64) {
+    let violations = run(scenario, seed).violations;
+    assert!(violations.is_empty(), "{} seed {seed}: {violations:?}", scenario.name);
 }

@@ -136,7 +136,8 @@ impl Member {
         let retry = now + self.config.handoff_poll;
         let take = if let Reply::Worker(row) = reply {
             self.peers.saw(owner, row.as_ref(), sent, now);
-            Some(self.peers.life(owner) != Life::Live)
+            (self.peers.life(owner) == Life::Live || self.peers.is_proved_dead(owner))
+                .then(|| self.peers.is_proved_dead(owner))
         } else {
             None
         };

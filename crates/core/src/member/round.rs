@@ -13,6 +13,7 @@ use crate::balance::{self, Candidate, Plan, View};
 use crate::id::{Epoch, ShardId, WorkerId};
 use crate::lease::Lease;
 use crate::liveness::Life;
+use crate::sync::{self, ChildOrder};
 use crate::time::Moment;
 use crate::worker::{Departure, Group};
 
@@ -296,6 +297,7 @@ impl Member {
             Strategy::Balanced => {
                 let plan = balance::plan(&view, &policy);
                 let coming = plan.coming_to(&me).cloned().collect();
+                self.watch_orphans(now, &plan);
                 self.keep_plan(&view, plan);
                 coming
             }
@@ -328,6 +330,20 @@ impl Member {
         }
     }
 
+    /// Orphans that shall go to others: whoever plans a little later sees other counts and may mean this worker, so look
+    /// again soon, at growing intervals, until they are gone or the next regular read is as near.
+    fn watch_orphans(&mut self, now: Moment, plan: &Plan) {
+        let me = &self.profile.process.worker;
+        let elsewhere = plan
+            .moves
+            .iter()
+            .any(|a_move| a_move.from.is_none() && a_move.to.as_ref().is_some_and(|to| to != me));
+        let since = now.since(self.round.changed_at.max(self.round.grown_at));
+        if elsewhere && since < self.config.settle_for * 2 {
+            self.round.want_scan(now + since.max(self.config.handoff_poll));
+        }
+    }
+
     fn view(&self, rows: &[Lease]) -> View {
         let me = &self.profile.process.worker;
         let cap = |id: &WorkerId| {
@@ -353,11 +369,12 @@ impl Member {
 
     /// The leases that somebody should have.
     fn runnable(&self, rows: &[Lease]) -> BTreeSet<ShardId> {
-        let unfinished: BTreeSet<&ShardId> = rows.iter().filter(|row| !row.finished()).map(|row| &row.key).collect();
-        let blocked =
-            |row: &Lease| self.config.parents_first && row.parents.iter().any(|parent| unfinished.contains(parent));
-        let runnable = rows.iter().filter(|row| !row.finished() && !blocked(row));
-        runnable.map(|row| row.key.clone()).collect()
+        let order = if self.config.parents_first {
+            ChildOrder::AfterParents
+        } else {
+            ChildOrder::Immediate
+        };
+        sync::runnable(rows, order)
     }
 
     fn keep_plan(&mut self, view: &View, plan: Plan) {

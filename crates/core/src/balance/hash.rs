@@ -26,7 +26,11 @@ mod tests {
     fn the_hash_never_changes() {
         // Workers of two versions share a table: these values are an interface.
         assert_eq!(stable_hash(&[]), 0xefd0_1f60_ba99_2926);
-        assert_eq!(stable_hash(&["a"]), stable_hash(&["a"]));
+        assert_eq!(stable_hash(&["consumer-pod-1"]), 0xf23e_582d_66dd_0dde);
+        assert_eq!(
+            stable_hash(&["consumer-pod-1", "shardId-000000000007"]),
+            0x09d2_8f9b_7c98_e8f7
+        );
         assert_ne!(stable_hash(&["ab", "c"]), stable_hash(&["a", "bc"]));
     }
 }

@@ -158,7 +158,6 @@ fn worker(keys: &Keys) -> Result<WorkerConfig, Error> {
     Ok(WorkerConfig {
         max_leases: keys.max_leases_for_worker,
         initial_position: initial_position(keys)?,
-        process_parent_shard_before_children: protocol.parents_first,
         sync_every: over(base.sync_every, keys.shard_sync_interval_millis),
         idle_between_reads: over(base.idle_between_reads, keys.idle_time_between_reads_millis),
         read_records_max: keys.max_records.unwrap_or(base.read_records_max),

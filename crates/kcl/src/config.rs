@@ -39,8 +39,6 @@ pub struct WorkerConfig {
     pub address: Option<String>,
     /// Where an application that has never read the stream begins.
     pub initial_position: InitialPosition,
-    /// Whether a child shard waits until all of its parents are processed to the end.
-    pub process_parent_shard_before_children: bool,
     /// How often the shards of the stream are listed, by the few workers that do so.
     pub sync_every: Duration,
     /// The pause after a read that found nothing new.
@@ -83,8 +81,6 @@ impl Default for WorkerConfig {
             address: None,
             // Nothing that is in the stream is passed over unless somebody says so.
             initial_position: InitialPosition::TrimHorizon,
-            // Children are read at once, so that a split never makes anybody wait for a slow parent.
-            process_parent_shard_before_children: false,
             // The few workers that list make about one call per second together; the quota is 1,000.
             sync_every: Duration::from_secs(2),
             // Leaves four of the five reads per second to other applications, and costs at most a second of delay.
@@ -132,7 +128,6 @@ impl WorkerConfig {
             max_leases,
             address: _,
             initial_position,
-            process_parent_shard_before_children: _,
             sync_every,
             idle_between_reads,
             read_records_max,
@@ -213,3 +208,76 @@ impl WorkerConfig {
 
 /// The most bytes that one read of Kinesis returns.
 pub(crate) const READ_BYTES_MAX: usize = 10 * 1024 * 1024;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The settings with one change, and what the error says; nothing: they are good.
+    fn check(change: impl FnOnce(&mut WorkerConfig), expected: &[&str]) {
+        let mut config = WorkerConfig::default();
+        change(&mut config);
+        match (config.check(), expected) {
+            (Ok(()), []) => {}
+            (Ok(()), _) => panic!("accepted, but expected {expected:?}"),
+            (Err(error), []) => panic!("{error}"),
+            (Err(error), _) => {
+                let text = error.to_string();
+                assert!(
+                    expected.iter().all(|part| text.contains(part)),
+                    "{text:?} lacks some of {expected:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_defaults_go_together() {
+        check(|_| {}, &[]);
+    }
+
+    #[test]
+    fn each_bound_is_checked_by_name() {
+        check(|config| config.max_leases = Some(0), &["max_leases", "at least 1"]);
+        check(
+            |config| config.initial_position = InitialPosition::AtTimestamp(-1),
+            &["initial_position"],
+        );
+        check(|config| config.sync_every = Duration::ZERO, &["sync_every"]);
+        check(
+            |config| config.idle_between_reads = Duration::from_secs(300),
+            &["idle_between_reads", "300 s"],
+        );
+        check(
+            |config| config.read_records_max = 10_001,
+            &["read_records_max", "10001"],
+        );
+        check(|config| config.reads_per_second = 6, &["reads_per_second", "6"]);
+        check(|config| config.bytes_per_second = 0, &["bytes_per_second", "0"]);
+        check(|config| config.prefetch = 0, &["prefetch"]);
+        check(|config| config.memory_max = 1_000, &["memory_max", "10 MiB", "1000"]);
+        check(|config| config.memory_max = usize::MAX, &["memory_max", "4 GiB"]);
+        check(|config| config.batch_records_max = 0, &["batch_records_max"]);
+        check(|config| config.events_kept = 0, &["events_kept"]);
+    }
+
+    #[test]
+    fn each_relation_names_both_sides() {
+        check(
+            |config| config.retry_pause = Duration::from_secs(11),
+            &["retry_pause (11s)", "retry_pause_max (10s)"],
+        );
+        check(
+            |config| config.drain_timeout = Duration::from_secs(30),
+            &["drain_timeout (30s)", "handoff_timeout (30s)"],
+        );
+        check(
+            |config| config.request_timeout = Duration::from_secs(10),
+            &["request_timeout (10s)", "failover_after (10s)"],
+        );
+        check(
+            |config| config.protocol.renew_every = Duration::from_secs(10),
+            &["renew_every", "failover_after", "10s"],
+        );
+    }
+}

@@ -7,16 +7,25 @@
 //!
 //! This crate knows nothing about clusters: it uses `kube` to derive the schema, and no client.
 
+mod check;
 mod convert;
 mod duration;
 mod load;
 mod problem;
 mod schema;
+mod text;
 pub mod types;
 
 pub use convert::convert;
 pub use duration::DurationText;
-pub use load::{LoadError, load};
+pub use load::{LoadError, Placed, load};
 pub use problem::Problem;
 pub use schema::{crd, crd_yaml};
 pub use types::{KinesisExperiment, KinesisExperimentSpec};
+
+/// What is wrong with a value by a schema of the definition's kind; paths begin at the value.
+pub fn check_value(schema: &serde_json::Value, value: &serde_json::Value) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    check::check(schema, value, "", &mut problems);
+    problems
+}

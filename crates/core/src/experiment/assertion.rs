@@ -91,7 +91,7 @@ pub fn check(expr: &str, before: &[&str]) -> Result<(), Error> {
 /// One sentence with the expression and the values of what it names, when it does not hold or cannot be evaluated.
 pub fn evaluate(expr: &str, facts: &Facts) -> Result<(), String> {
     let program = compile(expr).map_err(|error| error.to_string())?;
-    let said = match program.execute(&facts.context()) {
+    let verdict = match program.execute(&facts.context()) {
         Ok(Value::Bool(true)) => return Ok(()),
         Ok(Value::Bool(false)) => "is false".to_owned(),
         Ok(other) => format!("is neither true nor false but {:?}", other.type_of()),
@@ -104,10 +104,19 @@ pub fn evaluate(expr: &str, facts: &Facts) -> Result<(), String> {
     });
     let values: Vec<String> = values.collect();
     Err(if values.is_empty() {
-        format!("`{expr}` {said}")
+        format!("`{expr}` {verdict}")
     } else {
-        format!("`{expr}` {said}; {}", values.join(", "))
+        format!("`{expr}` {verdict}; {}", values.join(", "))
     })
+}
+
+/// Whether a text matches a pattern, as the expression language has it.
+pub fn matches(pattern: &str, text: &str) -> bool {
+    let mut context = cel::Context::default();
+    context.add_variable_from_value("pattern", pattern);
+    context.add_variable_from_value("text", text);
+    let program = Program::compile("text.matches(pattern)").expect("a fixed expression compiles");
+    program.execute(&context) == Ok(Value::Bool(true))
 }
 
 fn compile(expr: &str) -> Result<Program, Error> {
@@ -119,12 +128,26 @@ fn compile(expr: &str) -> Result<Program, Error> {
                 .and_then(|error| usize::try_from(error.pos.1).ok())
                 .unwrap_or(1)
                 .max(1),
-            message: first.map_or_else(|| "not an expression".to_owned(), |error| error.msg.replace('\n', " ")),
+            message: first.map_or_else(|| "not an expression".to_owned(), |error| said(&error.msg)),
         }
     })
 }
 
-/// Evaluates against made-up facts, to find what no look at the names can: wrong types, unknown functions.
+/// The parser's words without the list of everything that could have stood there.
+fn said(message: &str) -> String {
+    let short = message
+        .split(" expecting ")
+        .next()
+        .unwrap_or(message)
+        .replace('\n', " ");
+    if short.contains("'<EOF>'") {
+        "the expression ends too early".to_owned()
+    } else {
+        short
+    }
+}
+
+/// Evaluates against made-up facts, to find what no look at the names can: wrong types.
 fn try_out(expr: &str, program: &Program, before: &[&str]) -> Result<(), Error> {
     let types = |message: String, hint: &str| {
         Err(Error::Types {
@@ -146,10 +169,6 @@ fn try_out(expr: &str, program: &Program, before: &[&str]) -> Result<(), Error> 
             | ExecutionError::DivisionByZero(_)
             | ExecutionError::RemainderByZero(_),
         ) => Ok(()),
-        Err(ExecutionError::UndeclaredReference(name)) => types(
-            format!("there is no function `{name}`"),
-            "CEL has size, all, exists, filter, map, min, max and others",
-        ),
         Err(error) => types(
             error.to_string(),
             "whole numbers are written 5, numbers with a fraction 5.0",

@@ -1,7 +1,7 @@
 //! The status' conditions: facts for machines, each with a reason.
 
 use super::facts;
-use super::round::Round;
+use super::round::{Round, cut};
 use super::status::{Condition, Phase, Verdict};
 
 /// Sets every condition; the time of one changes only with its truth.
@@ -85,7 +85,7 @@ fn set(round: &mut Round<'_>, kind: &str, truth: bool, reason: &str, message: St
         kind: kind.to_owned(),
         status: status.to_owned(),
         reason: reason.to_owned(),
-        message,
+        message: cut(message),
         last_transition_time: since.unwrap_or(now),
         observed_generation,
     };

@@ -11,6 +11,8 @@ use super::timestamp::Timestamp;
 use super::world::World;
 use super::{Decision, conditions};
 
+/// How long a text in the status may be; the definition of the custom resource has 4096.
+const TEXT_MAX: usize = 2_000;
 /// How many entries of the timeline are kept.
 const TIMELINE_MAX: usize = 50;
 /// How long Setup may take: creating a stream and starting a fleet on a cold cluster.
@@ -48,6 +50,11 @@ impl<'a> Round<'a> {
             self.carry_on();
             conditions::update(&mut self);
             self.standing_wishes(&stored);
+        }
+        self.status.message = self.status.message.take().map(cut);
+        for step in &mut self.status.steps {
+            step.message = step.message.take().map(cut);
+            step.interference = step.interference.take().map(cut);
         }
         Decision {
             status: self.status,
@@ -275,9 +282,8 @@ impl<'a> Round<'a> {
         if outcome == Outcome::Aborted {
             return;
         }
-        if outcome != Outcome::Pass && self.spec.steps[index].on_failure == OnFailure::Stop {
-            self.judge();
-        } else if index + 1 == self.spec.steps.len() {
+        let stops = outcome != Outcome::Pass && self.spec.steps[index].on_failure == OnFailure::Stop;
+        if stops || index + 1 == self.spec.steps.len() {
             self.judge();
         }
     }
@@ -466,7 +472,7 @@ impl<'a> Round<'a> {
     pub(super) fn note(&mut self, what: String) {
         self.status.timeline.push(TimelineEntry {
             at: self.now,
-            what,
+            what: cut(what),
             open_shards: self.status.stream.as_ref().map_or(0, |stream| stream.open),
             workers: facts::clip(self.census.by_live_worker.len()),
             imbalance: self.census.imbalance(),
@@ -494,6 +500,14 @@ impl<'a> Round<'a> {
     }
 }
 
+/// A text of bounded length: what is written must not be refused for its size.
+pub(super) fn cut(text: String) -> String {
+    if text.chars().count() <= TEXT_MAX {
+        return text;
+    }
+    text.chars().take(TEXT_MAX).chain(" ...".chars()).collect()
+}
+
 fn summary(status: &Status, verdict: Verdict, now: Timestamp) -> RunSummary {
     RunSummary {
         nonce: status.run_nonce.unwrap_or(0),
@@ -502,7 +516,7 @@ fn summary(status: &Status, verdict: Verdict, now: Timestamp) -> RunSummary {
         finished_at: Some(status.finished_at.unwrap_or(now)),
         steps_passed: facts::clip(status.steps.iter().filter(|step| step.outcome == Outcome::Pass).count()),
         steps_total: facts::clip(status.steps.len()),
-        message: status.message.clone(),
+        message: status.message.clone().map(cut),
         report: status.report.clone(),
     }
 }

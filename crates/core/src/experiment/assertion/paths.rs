@@ -9,6 +9,20 @@ use cel::parser::Expression;
 use super::Error;
 use super::fields::{FIELDS, Field, Kind, STEP_FIELDS};
 
+/// The functions that make sense here. (The language has more, for times and for values that may be absent.)
+const FUNCTIONS: &[&str] = &[
+    "contains",
+    "double",
+    "endsWith",
+    "int",
+    "matches",
+    "max",
+    "min",
+    "size",
+    "startsWith",
+    "string",
+];
+
 /// A field that an expression names.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Path {
@@ -94,6 +108,11 @@ impl Checker<'_> {
     }
 
     fn call(&self, call: &CallExpr, bound: &[String]) -> Result<(), Error> {
+        let named = call.func_name.starts_with(|first: char| first.is_ascii_alphabetic());
+        if named && !FUNCTIONS.contains(&call.func_name.as_str()) {
+            let known = FUNCTIONS.iter().map(|&name| name.to_owned());
+            return self.unknown(&format!("{}()", call.func_name), &call.func_name, known);
+        }
         if let Some(step) = index_literal(call) {
             self.step_is_known(step)?;
         }

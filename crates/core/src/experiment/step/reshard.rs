@@ -11,6 +11,7 @@ use super::super::targets;
 use super::Progress;
 use crate::id::ShardId;
 use crate::shard_map::Shard;
+use crate::split;
 
 /// UpdateShardCount is allowed this often within a day.
 const UPDATES_MAX: usize = 10;
@@ -31,7 +32,7 @@ enum Seen {
 impl Round<'_> {
     pub(super) fn plan_splits(&self, count: u32, select: &ShardSelect) -> Result<Plan, Progress> {
         self.stream_takes_a_reshard()?;
-        let splits = targets::splits(self.world, count, select).map_err(fail)?;
+        let splits = targets::splits(self.world, count, select).map_err(refuse)?;
         Ok(Plan {
             splits,
             ..Plan::default()
@@ -40,7 +41,7 @@ impl Round<'_> {
 
     pub(super) fn plan_merges(&self, count: u32) -> Result<Plan, Progress> {
         self.stream_takes_a_reshard()?;
-        let merges = targets::merges(self.world, count).map_err(fail)?;
+        let merges = targets::merges(self.world, count).map_err(refuse)?;
         Ok(Plan {
             merges,
             ..Plan::default()
@@ -51,13 +52,7 @@ impl Round<'_> {
     pub(super) fn plan_target(&mut self, target: u32) -> Result<Plan, Progress> {
         self.stream_takes_a_reshard()?;
         let open = facts::stream_summary(self.world).open;
-        if target > open * 2 || target * 2 < open {
-            return Err(fail(format!(
-                "updateShardCount to {target}: the stream has {open} open shards, and one call goes to at least {} and at most {}",
-                open.div_ceil(2),
-                open * 2
-            )));
-        }
+        split::check_shard_count(open, target).map_err(refuse)?;
         let now = self.now;
         self.status.reshard_times.retain(|time| now.since(*time) < DAY);
         if self.status.reshard_times.len() >= UPDATES_MAX {
@@ -236,6 +231,10 @@ impl Round<'_> {
             false => Seen::Partly,
         }
     }
+}
+
+fn refuse(error: split::Error) -> Progress {
+    fail(error.to_string())
 }
 
 fn fail(message: String) -> Progress {

@@ -44,6 +44,8 @@ pub(super) struct Model {
     members: Vec<WorkerId>,
     changed_at: Timestamp,
     made: u32,
+    /// What the leases were last dealt out for; nothing moves before it differs.
+    dealt_for: (usize, usize, Vec<WorkerId>, bool),
 }
 
 impl Model {
@@ -61,6 +63,7 @@ impl Model {
             members: Vec::new(),
             changed_at: Timestamp(0),
             made: 0,
+            dealt_for: (0, 0, Vec::new(), false),
         }
     }
 
@@ -349,6 +352,12 @@ impl Model {
             self.changed_at = self.now;
         }
         let settled = self.now.since(self.changed_at) >= SETTLE;
+        let finished = self.world.leases.iter().filter(|lease| lease.finished()).count();
+        let deal_for = (self.world.leases.len(), finished, self.members.clone(), settled);
+        if self.dealt_for == deal_for {
+            return;
+        }
+        self.dealt_for = deal_for;
         let workers: Vec<Candidate> = self
             .members
             .iter()

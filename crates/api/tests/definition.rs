@@ -1,0 +1,181 @@
+//! The custom resource definition: described, bounded, its defaults sound, its rules doing what they say.
+
+use kinex_api::{crd, crd_yaml};
+use kube::core::cel::Validator;
+use serde_json::{Value, json};
+
+fn schema() -> Value {
+    let definition = serde_json::to_value(crd()).unwrap();
+    definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
+}
+
+/// Visits every schema below this one with its path.
+fn walk(schema: &Value, path: &str, visit: &mut impl FnMut(&str, &Value)) {
+    visit(path, schema);
+    for (name, below) in schema["properties"].as_object().into_iter().flatten() {
+        walk(below, &format!("{path}.{name}"), visit);
+    }
+    for (below, mark) in [("items", "[]"), ("additionalProperties", "{}")] {
+        if schema[below].is_object() {
+            walk(&schema[below], &format!("{path}{mark}"), visit);
+        }
+    }
+}
+
+#[test]
+fn every_field_is_described() {
+    let mut missing = Vec::new();
+    walk(&schema(), "", &mut |path, schema| {
+        let inner = path.ends_with("[]") || path.ends_with("{}");
+        if !inner && schema["description"].as_str().is_none_or(|text| text.len() < 5) {
+            missing.push(path.to_owned());
+        }
+    });
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+#[test]
+fn everything_is_bounded() {
+    let mut missing = Vec::new();
+    walk(&schema(), "", &mut |path, schema| {
+        let has = |key: &str| !schema[key].is_null();
+        let bounded = match schema["type"].as_str() {
+            Some("string") => has("maxLength") || has("enum") || schema["format"] == "date-time",
+            Some("array") => has("maxItems"),
+            Some("integer" | "number") => has("minimum") && has("maximum"),
+            Some("object") => !schema["additionalProperties"].is_object() || has("maxProperties"),
+            _ => true,
+        };
+        if !bounded {
+            missing.push(path.to_owned());
+        }
+    });
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+#[test]
+fn no_field_may_hold_just_anything() {
+    walk(&schema(), "", &mut |path, schema| {
+        assert!(schema["x-kubernetes-preserve-unknown-fields"].is_null(), "{path}");
+        assert!(
+            path.is_empty() || schema["type"].is_string(),
+            "{path} has no type: {schema}"
+        );
+    });
+}
+
+#[test]
+fn every_default_keeps_its_own_schema() {
+    walk(&schema(), "", &mut |path, schema| {
+        if !schema["default"].is_null() {
+            let problems = kinex_api::check_value(schema, &schema["default"]);
+            assert_eq!(problems, [], "{path}");
+        }
+    });
+}
+
+#[test]
+fn the_committed_definition_is_the_one_of_the_types() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/crd/kinesisexperiments.yaml");
+    let head = "# Printed by `kinex crd`. Refresh: UPDATE=1 cargo test -p kinex-api --test definition\n";
+    let wanted = format!("{head}{}", crd_yaml());
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(&path, &wanted).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == wanted,
+        "{} is old: UPDATE=1 cargo test -p kinex-api --test definition",
+        path.display()
+    );
+}
+
+fn object(phase: Option<&str>, spec: Value) -> Value {
+    let mut object = json!({
+        "apiVersion": "kinex.dev/v1alpha1", "kind": "KinesisExperiment", "metadata": { "name": "orders" }, "spec": spec,
+    });
+    if let Some(phase) = phase {
+        object["status"] = json!({ "phase": phase });
+    }
+    object
+}
+
+fn spec(stream: &str, run: Value, pause: &str) -> Value {
+    json!({ "stream": { "name": stream }, "run": run, "steps": [{ "name": "rest", "pause": { "for": pause } }] })
+}
+
+/// Whether a change is refused, and with which words.
+fn check_change(old: Value, new: Value, refused: Option<&str>) {
+    let found = Validator::new().validate_with_defaults(&schema(), &new, Some(&old));
+    let messages: Vec<String> = found
+        .err()
+        .map(|errors| errors.into_vec())
+        .unwrap_or_default()
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    match refused {
+        None => assert_eq!(messages, Vec::<String>::new()),
+        Some(words) => assert!(
+            messages.iter().any(|message| message.contains(words)),
+            "{words}: {messages:?}"
+        ),
+    }
+}
+
+#[test]
+fn steps_are_frozen_while_a_run_is_in_progress() {
+    let (before, after) = (
+        spec("s", json!({ "nonce": 1 }), "5s"),
+        spec("s", json!({ "nonce": 1 }), "9s"),
+    );
+    let again = spec("s", json!({ "nonce": 2 }), "9s");
+    for phase in ["Setup", "Running", "Paused"] {
+        check_change(
+            object(Some(phase), before.clone()),
+            object(Some(phase), after.clone()),
+            Some("frozen"),
+        );
+        check_change(
+            object(Some(phase), before.clone()),
+            object(Some(phase), again.clone()),
+            None,
+        );
+    }
+    for phase in [None, Some("Succeeded"), Some("Failed"), Some("Pending")] {
+        check_change(object(phase, before.clone()), object(phase, after.clone()), None);
+    }
+}
+
+#[test]
+fn a_preset_is_frozen_as_steps_are() {
+    let of = |preset: &str| {
+        object(
+            Some("Running"),
+            json!({ "stream": { "name": "s" }, "preset": preset, "run": { "nonce": 1 } }),
+        )
+    };
+    check_change(of("scale-only"), of("pod-loss"), Some("frozen"));
+    check_change(of("scale-only"), of("scale-only"), None);
+}
+
+#[test]
+fn a_nonce_only_grows() {
+    let of = |nonce: i64| object(None, spec("s", json!({ "nonce": nonce }), "5s"));
+    check_change(of(2), of(1), Some("can only grow"));
+    check_change(of(2), of(3), None);
+}
+
+#[test]
+fn an_aborted_run_is_not_resumed() {
+    let of = |nonce: i64, state: &str| object(None, spec("s", json!({ "nonce": nonce, "state": state }), "5s"));
+    check_change(of(1, "Aborted"), of(1, "Running"), Some("cannot be resumed"));
+    check_change(of(1, "Aborted"), of(2, "Running"), None);
+    check_change(of(1, "Paused"), of(1, "Running"), None);
+}
+
+#[test]
+fn a_stream_keeps_its_name() {
+    let of = |stream: &str| object(None, spec(stream, json!({ "nonce": 1 }), "5s"));
+    check_change(of("a"), of("b"), Some("immutable"));
+}

@@ -40,9 +40,9 @@ pub enum Fault {
     BlackHole,
     /// Carried out and never answered; the connection stays open.
     BlackHoleAfterCommit,
-    /// An eventually consistent read (one without `ConsistentRead: true`) gets the answer that the same request got when
-    /// it was last asked while a rule of this kind matched it; the first one is answered as usual. Of Kinesis, `List*`
-    /// and `Describe*` are such reads. No effect on anything else.
+    /// An eventually consistent read (one without `ConsistentRead: true`) gets the answer that the same request would have
+    /// got when this fault last struck it; the first time it is answered as usual. Of Kinesis, `List*` and `Describe*`
+    /// are such reads. No effect on anything else.
     StaleRead,
 }
 

@@ -114,7 +114,7 @@ impl Listing {
     fn takes(&self, shard: &Shard) -> bool {
         let closed = shard.closed.map_or(u64::MAX, |closed| closed.at);
         let filtered = match self.filter {
-            Filter::At(time) => shard.opened_at <= time && time < closed,
+            Filter::At(time) => shard.opened_at <= time && time <= closed,
             Filter::From(time) => closed >= time,
             Filter::Open => shard.is_open(),
         };

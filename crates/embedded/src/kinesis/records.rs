@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::admin::page;
 use super::error::{Kind, Result, ensure};
 use super::iterator::Cursor;
 use super::listing::hash_keys;
@@ -87,7 +88,12 @@ impl Model {
 
     pub(super) fn get_records(&mut self, request: wire::GetRecords) -> Result<wire::GetRecordsAnswer> {
         let (now, limits) = (self.now, self.settings.limits);
-        let limit = super::admin::page(request.limit, GET_RECORDS_MAX, GET_RECORDS_MAX)?;
+        ensure(
+            request.limit.is_none_or(|limit| limit <= 10_000),
+            Kind::InvalidArgument,
+            || format!("GetRecords gives {GET_RECORDS_MAX} records at most"),
+        )?;
+        let limit = page(request.limit, GET_RECORDS_MAX, GET_RECORDS_MAX)?;
         let cursor = Cursor::decode(&request.shard_iterator, now)?;
         let stream = self
             .streams
@@ -116,7 +122,7 @@ impl Incoming {
             format!("a PartitionKey has 1 to 256 characters, not {length}")
         })?;
         let size = data.size + partition_key.len() as u64;
-        ensure(size <= RECORD_MAX, Kind::Validation, || {
+        ensure(size <= RECORD_MAX, Kind::InvalidArgument, || {
             format!("a record has at most {RECORD_MAX} bytes, not {size}")
         })?;
         let hash_key = match explicit_hash_key {

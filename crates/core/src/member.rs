@@ -234,10 +234,17 @@ impl Member {
     }
 
     /// Ends the process: every hold is stopped first.
-    fn exit(&mut self, now: Moment, exit: Exit) {
-        self.evict_all(now);
+    fn exit(&mut self, exit: Exit) {
+        if self.over() {
+            return;
+        }
+        self.evict_all();
         self.phase = Phase::Over;
         self.out.push(Action::Exit(exit));
+    }
+
+    fn over(&self) -> bool {
+        matches!(self.phase, Phase::Over)
     }
 
     fn me(&self) -> &Process {

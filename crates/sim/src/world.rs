@@ -406,8 +406,11 @@ impl<'a> World<'a> {
             fate.timeout = fate.timeout.or(Some(self.net.timeout));
         }
         if matches!(sender, Sender::Processor(_)) {
-            // A checkpoint that lands after a later one is beyond what the processors' model can tell.
+            // A checkpoint that lands after a later one of its epoch would take it back; only the records' order, which
+            // the model of a store cannot compare, could tell. So checkpoints arrive soon or never, and are always
+            // given up in time for the next.
             fate.arrives_after = fate.arrives_after.map(|span| span.min(Duration::from_millis(500)));
+            fate.timeout = Some(self.net.timeout);
         }
         let call = Call {
             sender,
@@ -422,10 +425,12 @@ impl<'a> World<'a> {
 
     fn leave(&mut self, process: usize, call: Call, fate: Fate) {
         let actor = &mut self.processes[process];
-        if actor.paused {
+        let processor = matches!(call.sender, Sender::Processor(_));
+        if actor.paused && !processor {
             return actor.stalled.push(Happening::Leave(process, call, fate));
         }
-        if !actor.alive && !matches!(call.sender, Sender::Member(_)) {
+        // A checkpoint that lands after a later one is beyond what the processors' model can tell: see `call`.
+        if processor && (actor.paused || !actor.alive) {
             return;
         }
         if let Some(arrives) = fate.arrives_after {

@@ -160,7 +160,7 @@ impl Member {
     pub(super) fn own_row_found(&mut self, now: Moment, row: Option<WorkerRow>) {
         match row {
             Some(row) if row.incarnation != self.me().incarnation || row.ended => {
-                self.exit(now, Exit::Replaced(Some(Box::new(row))));
+                self.exit(Exit::Replaced(Some(Box::new(row))));
             }
             Some(row) => {
                 self.pulse.count = self.pulse.count.max(row.beat);

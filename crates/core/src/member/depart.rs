@@ -26,7 +26,7 @@ impl Member {
         }
         match self.phase {
             Phase::Over => return,
-            Phase::Joining(_) => return self.leave_unjoined(now),
+            Phase::Joining(_) => return self.leave_unjoined(),
             Phase::Live => {}
         }
         self.leaving = Some(Leaving {
@@ -78,7 +78,7 @@ impl Member {
             leaving.next = now + self.config.handoff_poll;
             return;
         }
-        self.exit(now, Exit::Departed);
+        self.exit(Exit::Departed);
     }
 
     fn give_up_all(&mut self, why: Why) {

@@ -4,7 +4,7 @@
 //! its beat stood still for the failover time. A beat that changes meanwhile means that the name is in use.
 
 use super::wire::Purpose;
-use super::{Action, Exit, Member, Phase, Reply, Request, Written};
+use super::{Exit, Member, Phase, Reply, Request, Written};
 use crate::id::Incarnation;
 use crate::time::Moment;
 use crate::worker::{WorkerRow, WorkerWrite};
@@ -65,7 +65,7 @@ impl Member {
         match reply {
             Reply::Group(group) if group.renewal != self.config.renewal => {
                 let (table, mine) = (group.renewal, self.config.renewal);
-                self.exit(now, Exit::RenewalModeDiffers { table, mine });
+                self.exit(Exit::RenewalModeDiffers { table, mine });
             }
             Reply::Group(_) => self.join_step(Step::Look, now),
             Reply::Worker(row) => self.name_looked_up(now, sent, row),
@@ -118,7 +118,7 @@ impl Member {
                 self.join_step(Step::Look, now + wait);
             }
             Some((incarnation, beat, _)) if *incarnation != row.incarnation || *beat != row.beat => {
-                self.exit(now, Exit::NameInUse(Box::new(row)));
+                self.exit(Exit::NameInUse(Box::new(row)));
             }
             Some((_, _, since)) => {
                 let proof = *since + self.config.failover_after;
@@ -161,8 +161,7 @@ impl Member {
     }
 
     /// Leaves before it ever joined.
-    pub(super) fn leave_unjoined(&mut self, _now: Moment) {
-        self.phase = Phase::Over;
-        self.out.push(Action::Exit(Exit::Departed));
+    pub(super) fn leave_unjoined(&mut self) {
+        self.exit(Exit::Departed);
     }
 }

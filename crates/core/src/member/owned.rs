@@ -63,9 +63,12 @@ impl Member {
             given_to: None,
         };
         self.owned.insert(key.clone(), owned);
+        // A read of all rows that was answered while the take was under way may have shown an ask that nobody here could
+        // heed yet, and its asks count as looked at. Then only a renewal shows that nobody asks.
+        let unwatched = taken.filter(|sent| self.round.last_scan() < Some(*sent));
         if asked {
             self.feed(&key, Input::Asked);
-        } else if let Some(sent) = taken {
+        } else if let Some(sent) = unwatched {
             self.proved(now, &key, sent);
         } else if !self.config.rules.write_before_delivery {
             self.proved(now, &key, now);
@@ -152,10 +155,10 @@ impl Member {
                 Some(Action::Start { hold, lease, until })
             }
             Effect::Drain => Some(Action::Drain { hold }),
-            Effect::StopLost => Some((hold, StopReason::Lost)).map(stop),
-            Effect::StopGiven(Why::Asked) => Some((hold, StopReason::Yielded)).map(stop),
-            Effect::StopGiven(_) => Some((hold, StopReason::Released)).map(stop),
-            Effect::StopEvicted => Some((hold, StopReason::Evicted)).map(stop),
+            Effect::StopLost => Some(stop(hold, StopReason::Lost)),
+            Effect::StopGiven(Why::Asked) => Some(stop(hold, StopReason::Yielded)),
+            Effect::StopGiven(_) => Some(stop(hold, StopReason::Released)),
+            Effect::StopEvicted => Some(stop(hold, StopReason::Evicted)),
             Effect::Nothing | Effect::Forget => None,
         };
         match state {
@@ -163,7 +166,9 @@ impl Member {
             None => {
                 let epoch = owned.hold.fence.epoch;
                 self.owned.remove(key);
-                self.round.dropped(key.clone(), epoch);
+                if effect != Effect::Forget {
+                    self.round.dropped(key.clone(), epoch);
+                }
             }
         }
         self.out
@@ -180,6 +185,9 @@ impl Member {
         let older = (row.epoch, row.counter) < (fence.epoch, owned.lease.counter);
         if older {
             return;
+        }
+        if row.held_by(fence) && row.finished() {
+            return self.feed(key, Input::Ended);
         }
         if row.held_by(fence) {
             let (had, has) = (owned.lease.handoff_pending(), row.handoff_pending());
@@ -324,6 +332,10 @@ impl Member {
     fn reclaimed(&mut self, now: Moment, key: &ShardId, row: Option<&Lease>, sent: Moment) {
         let Some(owned) = self.owned.get_mut(key) else { return };
         if let Some(row) = row {
+            if owned.lease.handoff_pending() && owned.lease.counter >= row.counter {
+                // While the answer was on its way a read showed that somebody has asked again.
+                return;
+            }
             owned.lease = row.clone();
         }
         owned.proved = owned.proved.max(sent);
@@ -382,7 +394,7 @@ impl Member {
         }
     }
 
-    pub(super) fn evict_all(&mut self, _now: Moment) {
+    pub(super) fn evict_all(&mut self) {
         let keys: Vec<ShardId> = self.owned.keys().cloned().collect();
         for key in keys {
             self.feed(&key, Input::Evicted);
@@ -416,6 +428,6 @@ impl Member {
     }
 }
 
-fn stop((hold, reason): (Hold, StopReason)) -> Action {
+fn stop(hold: Hold, reason: StopReason) -> Action {
     Action::Stop { hold, reason }
 }

@@ -76,6 +76,11 @@ impl Round {
         self.members_due.min(self.scan_due)
     }
 
+    /// The send of the newest answered read of the lease rows.
+    pub(super) fn last_scan(&self) -> Option<Moment> {
+        self.scan_read
+    }
+
     /// This process has the lease no more.
     pub(super) fn dropped(&mut self, key: ShardId, epoch: Epoch) {
         self.dropped.insert(key, epoch);
@@ -138,6 +143,9 @@ impl Member {
         let me = self.me().worker.clone();
         let own = workers.iter().position(|row| row.id == me).map(|at| workers.remove(at));
         self.own_row_found(now, own);
+        if self.over() {
+            return;
+        }
         self.peers.saw_all(&workers, sent, now);
         self.membership(now, first);
         self.round.want_members(self.peers.next_proof(sent).max(now));
@@ -146,7 +154,7 @@ impl Member {
     fn group_read(&mut self, now: Moment, group: &Group) {
         if group.renewal != self.config.renewal {
             let (table, mine) = (group.renewal, self.config.renewal);
-            return self.exit(now, Exit::RenewalModeDiffers { table, mine });
+            return self.exit(Exit::RenewalModeDiffers { table, mine });
         }
         if self
             .round

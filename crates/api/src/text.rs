@@ -61,8 +61,8 @@ pub(crate) fn field(path: &str, name: &str) -> String {
 #[derive(Debug)]
 enum Node {
     Scalar(Value),
-    List(Vec<Spanned<Node>>),
-    Map(Vec<(Spanned<String>, Spanned<Node>)>),
+    List(Vec<Spanned<Self>>),
+    Map(Vec<(Spanned<String>, Spanned<Self>)>),
 }
 
 fn place(

@@ -1,6 +1,6 @@
 //! Numbers drawn from what is seen: leases per worker, the stream's shards, gaps in reading, moves.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::status::{LeaseSummary, StreamSummary};
@@ -8,6 +8,7 @@ use super::timestamp::Timestamp;
 use super::world::{StreamStatus, World};
 use crate::id::{ShardId, WorkerId};
 use crate::lease::Lease;
+use crate::sync::{self, ChildOrder};
 
 /// Who has how many runnable leases.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -103,13 +104,15 @@ impl Census {
     }
 }
 
-/// The leases that count as load: not finished and, where children wait, not waiting for a parent.
-pub(super) fn runnable(world: &World, children_wait: bool) -> Vec<&Lease> {
-    let unfinished = || world.leases.iter().filter(|lease| !lease.finished());
-    let open: BTreeSet<&ShardId> = unfinished().map(|lease| &lease.key).collect();
-    unfinished()
-        .filter(|lease| !children_wait || lease.parents.iter().all(|parent| !open.contains(parent)))
-        .collect()
+/// The leases that count as load.
+pub(super) fn runnable(world: &World, children_wait: bool) -> impl Iterator<Item = &Lease> {
+    let order = if children_wait {
+        ChildOrder::AfterParents
+    } else {
+        ChildOrder::Immediate
+    };
+    let keys = sync::runnable(&world.leases, order);
+    world.leases.iter().filter(move |lease| keys.contains(&lease.key))
 }
 
 pub(super) fn stream_summary(world: &World) -> StreamSummary {

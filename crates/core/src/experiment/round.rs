@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::effect::Effect;
 use super::facts::{self, Census};
-use super::spec::{OnFailure, RunState, ScalePolicy, Spec};
-use super::status::{Outcome, Phase, RunSummary, Status, StepResult, TimelineEntry, Verdict};
+use super::spec::{OnFailure, RunState, Spec};
+use super::status::{Outcome, Phase, Status, StepResult, TimelineEntry};
 use super::step::Progress;
 use super::timestamp::Timestamp;
 use super::world::World;
@@ -64,35 +64,6 @@ impl<'a> Round<'a> {
 
     fn run_is_asked_for(&self) -> bool {
         self.status.run_nonce.is_none_or(|nonce| nonce < self.spec.run.nonce)
-    }
-
-    /// A new run forgets everything but ended runs, what the shell keeps, and what the service counts by the day.
-    fn begin_run(&mut self) {
-        let old = std::mem::take(&mut self.status);
-        let mut history = old.history.clone();
-        if old.run_nonce.is_some() && !old.phase.ended() {
-            history.push(summary(&old, Verdict::Aborted, self.now));
-        }
-        self.status = Status {
-            phase: Phase::Setup,
-            message: Some("a new run begins".to_owned()),
-            run_nonce: Some(self.spec.run.nonce),
-            started_at: Some(self.now),
-            observed_generation: old.observed_generation,
-            selector: old.selector,
-            replicas: old.replicas,
-            ready_replicas: old.ready_replicas,
-            replicas_wanted: Some(self.spec.replicas),
-            replicas_spec: Some(self.spec.replicas),
-            replicas_pending: true,
-            replicas_generation: old.replicas_generation,
-            conditions: old.conditions,
-            history,
-            reshard_times: old.reshard_times,
-            ..Status::default()
-        };
-        self.bound_history();
-        self.note(format!("run {} begins", self.spec.run.nonce));
     }
 
     /// Why what was seen cannot be trusted.
@@ -157,7 +128,7 @@ impl<'a> Round<'a> {
             RunState::Paused => self.hold(),
             RunState::Running => {
                 self.resume();
-                if let Some(reason) = self.out_of_time() {
+                if let Some(reason) = self.out_of_time().or_else(|| self.steps_changed()) {
                     return self.end_run_early(reason);
                 }
                 match self.status.phase {
@@ -169,40 +140,6 @@ impl<'a> Round<'a> {
                 }
             }
         }
-    }
-
-    fn abort(&mut self) {
-        if let Some(index) = self.running() {
-            self.end_step(index, Outcome::Aborted, Some("the run was aborted".to_owned()), false);
-        }
-        self.end_run(Verdict::Aborted, Some("aborted by run.state".to_owned()));
-    }
-
-    fn hold(&mut self) {
-        if self.status.paused_at.is_none() {
-            self.status.paused_at = Some(self.now);
-            self.status.phase = Phase::Paused;
-            self.status.message = Some("held by run.state: Paused".to_owned());
-            self.note("held".to_owned());
-        }
-        self.thaw_due();
-    }
-
-    fn resume(&mut self) {
-        let Some(since) = self.status.paused_at.take() else {
-            return;
-        };
-        let held = self.now.since(since);
-        self.status.paused_millis += u64::try_from(held.as_millis()).unwrap_or(u64::MAX);
-        self.status.phase = if self.status.steps.is_empty() {
-            Phase::Setup
-        } else {
-            Phase::Running
-        };
-        if let Some(step) = self.status.steps.last_mut() {
-            step.balanced_since = None;
-        }
-        self.note("goes on".to_owned());
     }
 
     /// Why the run as a whole has to end now.
@@ -218,6 +155,16 @@ impl<'a> Round<'a> {
                 self.status.message.clone().unwrap_or_default()
             )
         })
+    }
+
+    /// The API server keeps steps as they are while they run; a local manifest or an old server may not.
+    fn steps_changed(&self) -> Option<String> {
+        let mut begun = self.status.steps.iter().enumerate();
+        let changed = begun.find(|(at, result)| {
+            let wanted = self.spec.steps.get(*at);
+            wanted.is_none_or(|step| step.name != result.name || step.action.kind() != result.kind)
+        });
+        changed.map(|(_, result)| format!("the steps were changed while they ran: {} is not the same", result.name))
     }
 
     fn steps(&mut self) {
@@ -264,7 +211,7 @@ impl<'a> Round<'a> {
     }
 
     /// Ends a step, and the run with it where nothing is left to do.
-    fn end_step(&mut self, index: usize, outcome: Outcome, message: Option<String>, seen: bool) {
+    pub(super) fn end_step(&mut self, index: usize, outcome: Outcome, message: Option<String>, seen: bool) {
         let seconds = facts::seconds(self.step_elapsed(index));
         if seen {
             self.measure(index);
@@ -286,182 +233,6 @@ impl<'a> Round<'a> {
         if stops || index + 1 == self.spec.steps.len() {
             self.judge();
         }
-    }
-
-    /// The verdict of a run that carries out no more steps.
-    fn judge(&mut self) {
-        let interfered = self.status.steps.iter().find(|step| step.interference.is_some());
-        let of = |outcome| self.status.steps.iter().find(|step| step.outcome == outcome);
-        let said = |step: &StepResult, what: &Option<String>| {
-            format!(
-                "step {}: {}",
-                step.name,
-                what.as_deref().unwrap_or("did not do what it should")
-            )
-        };
-        let (verdict, message) = match (interfered, of(Outcome::Fail), of(Outcome::Inconclusive)) {
-            (Some(step), _, _) => (Verdict::Inconclusive, said(step, &step.interference)),
-            (None, Some(step), _) => (Verdict::Fail, said(step, &step.message)),
-            (None, None, Some(step)) => (Verdict::Inconclusive, said(step, &step.message)),
-            (None, None, None) => (Verdict::Pass, format!("all {} steps passed", self.spec.steps.len())),
-        };
-        self.end_run(verdict, Some(message));
-    }
-
-    /// Ends a run whose present step cannot be judged any more.
-    pub(super) fn end_run_early(&mut self, reason: String) {
-        if let Some(index) = self.running() {
-            self.end_step(index, Outcome::Inconclusive, Some(reason.clone()), false);
-        }
-        if !self.status.phase.ended() {
-            let failed = self.status.steps.iter().any(|step| step.outcome == Outcome::Fail);
-            let interfered = self.status.steps.iter().any(|step| step.interference.is_some());
-            let verdict = if failed && !interfered {
-                Verdict::Fail
-            } else {
-                Verdict::Inconclusive
-            };
-            self.end_run(verdict, Some(reason));
-        }
-    }
-
-    fn skip_the_rest(&mut self) {
-        for step in self.spec.steps.iter().skip(self.status.steps.len()) {
-            self.status.steps.push(StepResult {
-                name: step.name.clone(),
-                kind: step.action.kind().to_owned(),
-                outcome: Outcome::Skipped,
-                ..StepResult::default()
-            });
-        }
-    }
-
-    pub(super) fn end_run(&mut self, verdict: Verdict, message: Option<String>) {
-        self.skip_the_rest();
-        self.status.verdict = verdict;
-        self.status.phase = match verdict {
-            Verdict::Pass => Phase::Succeeded,
-            Verdict::Aborted => Phase::Aborted,
-            Verdict::Fail | Verdict::Inconclusive | Verdict::Awaited => Phase::Failed,
-        };
-        self.status.finished_at = Some(self.now);
-        self.status.message = message;
-        self.status.paused_at = None;
-        let ended = summary(&self.status, verdict, self.now);
-        self.status.history.push(ended);
-        self.bound_history();
-        self.note(format!("run ends: {verdict:?}"));
-        self.thaw_all();
-    }
-
-    fn bound_history(&mut self) {
-        let above = self.status.history.len().saturating_sub(self.spec.history as usize);
-        self.status.history.drain(..above);
-    }
-
-    /// Somebody else's scaling stands (or not), and is never mistaken for one's own that is under way.
-    fn share_scaling(&mut self) {
-        let seen = &self.world.replicas;
-        if seen.generation < self.status.replicas_generation {
-            return;
-        }
-        self.status.replicas_generation = seen.generation;
-        self.follow_manifest();
-        let Some(wanted) = self.status.replicas_wanted else {
-            return;
-        };
-        let setting_up = self.status.steps.is_empty() && !self.status.phase.ended();
-        if seen.wanted == wanted {
-            self.status.replicas_pending = false;
-        } else if setting_up || self.status.replicas_pending {
-            self.status.replicas_pending = true;
-        } else {
-            let what = format!("somebody scaled the workers from {wanted} to {}", seen.wanted);
-            match self.spec.consumers.scale_policy {
-                ScalePolicy::Enforce => self.status.replicas_pending = true,
-                ScalePolicy::Follow => self.status.replicas_wanted = Some(seen.wanted),
-                ScalePolicy::Mirror => {
-                    self.status.replicas_wanted = Some(seen.wanted);
-                    self.status.replicas_mirror = Some(seen.wanted);
-                }
-            }
-            self.interfere(what);
-        }
-    }
-
-    /// A change of `spec.replicas` is a wish of its own; what was copied there is none.
-    fn follow_manifest(&mut self) {
-        let asked = self.spec.replicas;
-        if self.status.replicas_spec.is_none_or(|known| known == asked) {
-            return;
-        }
-        self.status.replicas_spec = Some(asked);
-        let copied = self.status.replicas_mirror.take() == Some(asked);
-        if !copied && self.status.replicas_wanted != Some(asked) {
-            let before = self.status.replicas_wanted.unwrap_or_default();
-            self.status.replicas_wanted = Some(asked);
-            self.status.replicas_pending = true;
-            self.interfere(format!(
-                "the manifest's replicas were changed to {asked} (the run wanted {before})"
-            ));
-        }
-    }
-
-    /// What has to be so as long as the run wants it, and was wanted in the status that is stored.
-    fn standing_wishes(&mut self, stored: &Status) {
-        let setting_up = self.status.steps.is_empty() && !self.status.phase.ended();
-        let wanted = stored
-            .replicas_wanted
-            .filter(|_| stored.replicas_pending && self.status.replicas_pending);
-        if let Some(replicas) = wanted.filter(|_| !setting_up && stored.replicas_wanted == self.status.replicas_wanted)
-        {
-            self.effects.push(Effect::Scale { replicas });
-        }
-        if let Some(replicas) = stored
-            .replicas_mirror
-            .filter(|_| stored.replicas_mirror == self.status.replicas_mirror)
-        {
-            self.effects.push(Effect::MirrorReplicas { replicas });
-        }
-        let told = self.world.producer_rate.unwrap_or(0);
-        let rate = stored
-            .producer_rate
-            .filter(|_| stored.producer_rate == self.status.producer_rate);
-        if let Some(records_per_second) = rate.filter(|&rate| rate != told && !self.status.phase.ended()) {
-            self.effects.push(Effect::SetProducer { records_per_second });
-        }
-    }
-
-    /// Shards that no plan of this run explains.
-    fn look_for_resharding(&mut self) {
-        let total = facts::clip(self.world.stream.shards.len());
-        let counting = self.running().is_some_and(|index| {
-            self.status.steps[index]
-                .plan
-                .as_ref()
-                .is_some_and(|p| p.target.is_some())
-        });
-        match self.status.shards_expected {
-            Some(expected) if facts::active(self.world) && total > expected && !counting => {
-                self.status.shards_expected = Some(total);
-                self.interfere(format!(
-                    "somebody resharded the stream: {total} shards in all instead of {expected}"
-                ));
-            }
-            _ => {}
-        }
-    }
-
-    fn interfere(&mut self, what: String) {
-        if let Some(step) = self
-            .status
-            .steps
-            .last_mut()
-            .filter(|step| step.outcome == Outcome::Running)
-        {
-            step.interference.get_or_insert_with(|| what.clone());
-        }
-        self.note(what);
     }
 
     fn say(&mut self, index: usize, message: String) {
@@ -506,17 +277,4 @@ pub(super) fn cut(text: String) -> String {
         return text;
     }
     text.chars().take(TEXT_MAX).chain(" ...".chars()).collect()
-}
-
-fn summary(status: &Status, verdict: Verdict, now: Timestamp) -> RunSummary {
-    RunSummary {
-        nonce: status.run_nonce.unwrap_or(0),
-        verdict,
-        started_at: status.started_at,
-        finished_at: Some(status.finished_at.unwrap_or(now)),
-        steps_passed: facts::clip(status.steps.iter().filter(|step| step.outcome == Outcome::Pass).count()),
-        steps_total: facts::clip(status.steps.len()),
-        message: status.message.clone().map(cut),
-        report: status.report.clone(),
-    }
 }

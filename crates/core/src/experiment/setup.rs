@@ -67,6 +67,9 @@ impl Round<'_> {
     /// has another creation time and is left alone.
     fn old_stream_is_gone(&mut self) -> Result<(), String> {
         let stream = &self.world.stream;
+        if stream.status != StreamStatus::Missing && stream.created.is_none() {
+            return Err("waiting to see when the old stream was created".to_owned());
+        }
         let Some(plan) = &self.status.setup else {
             self.status.setup = Some(Plan {
                 delete_created: stream.created,

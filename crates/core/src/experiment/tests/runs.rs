@@ -431,6 +431,30 @@ fn a_world_out_of_sight_ends_steps_by_the_clock_alone() {
 }
 
 #[test]
+fn steps_that_are_changed_while_they_run_end_the_run() {
+    let mut wanted = spec(
+        6,
+        2,
+        vec![
+            step(
+                "soak",
+                Action::Pause {
+                    lasting: Duration::from_secs(20),
+                },
+            ),
+            step("steady", wait()),
+        ],
+    );
+    let status = drive(&mut wanted, &mut Model::new(), Status::default(), |spec, _, status| {
+        if status.steps.len() == 1 {
+            spec.steps = vec![step("other", wait())];
+        }
+    });
+    assert_eq!(status.verdict, Verdict::Inconclusive);
+    assert!(status.message.unwrap().contains("soak is not the same"));
+}
+
+#[test]
 fn a_deadline_ends_the_run() {
     let mut wanted = spec(
         6,

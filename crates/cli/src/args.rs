@@ -84,6 +84,8 @@ pub(crate) enum Command {
     Scale(tools::reshard::ScaleArgs),
     /// Say what other workers or shards would do to the leases, and change nothing
     Plan(tools::plan::Args),
+    /// Simulate a fleet under faults, seed by seed, in virtual time
+    Sim(tools::sim::Args),
 
     /// Print the CustomResourceDefinition of KinesisExperiment
     Crd,
@@ -125,6 +127,7 @@ impl Command {
             Self::Merge(args) => wait(tools::reshard::merge(&args, output)),
             Self::Scale(args) => wait(tools::reshard::scale(&args)),
             Self::Plan(args) => wait(tools::plan::run(&args, output)),
+            Self::Sim(args) => tools::sim::run(&args, output),
             Self::Crd => tools::validate::crd(),
             Self::Schema => tools::generate::schema(),
             Self::Completions { shell } => tools::generate::completions(shell),

@@ -59,11 +59,6 @@ pub(crate) fn interactive() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Whether text for people may be coloured.
-pub(crate) fn colours() -> bool {
-    interactive() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
-}
-
 /// A table without rules around its cells: the header in capitals, two spaces between columns.
 pub(crate) fn table<H: AsRef<str>>(header: impl IntoIterator<Item = H>, rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();

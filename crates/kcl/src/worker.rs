@@ -301,7 +301,10 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Worker<S, R, F> {
             config: Arc::new(config),
             inbox,
             sender: handle.inbox,
-            board: Board::new(handle.events, handle.status),
+            board: Board {
+                events: handle.events,
+                status: handle.status,
+            },
             processors: Handle::current(),
             crash: crash.clone(),
         };

@@ -268,26 +268,3 @@ async fn large_reads_of_many_shards_fit_a_small_budget() {
     assert_eq!(script.diary.duplicates(), 0);
     worker.leave().await;
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_unreadable_row_hides_nothing_from_its_children_and_does_not_disturb_the_others() {
-    let mut script = Script::new(2);
-    script.config.initial_position = InitialPosition::Latest;
-    let shards = script.stream.open_shards();
-    let worker = script.start("worker-0");
-    until("two rows", || script.store.lease_rows().len() == 2).await;
-    worker.leave().await;
-    script.store.spoil(&shards[0], "leaseCounter is not a number");
-    let (low, high) = script.stream.split(&shards[0]);
-    script.stream.put_into(&low, "key", "low");
-    script.stream.put_into(&high, "key", "high");
-    let worker = script.start("worker-1");
-    until("the children's first records", || script.diary.distinct() == 2).await;
-    let told = |event: &WorkerEvent| matches!(event, WorkerEvent::UnreadableLease { key, .. } if *key == shards[0].to_string());
-    assert_eq!(worker.count(told), 1, "told once");
-    until("the other shard to be read", || {
-        worker.handle.status().holds.contains_key(&shards[1])
-    })
-    .await;
-    worker.leave().await;
-}

@@ -73,7 +73,7 @@ pub(crate) fn svg(chart: &Chart<'_>) -> String {
         .flat_map(|s| s.points.iter().filter_map(|(_, value)| *value));
     let most = values.fold(1.0, f64::max);
     let scale = Scale {
-        right: if chart.labels { WIDTH - 170.0 } else { WIDTH - 12.0 },
+        right: WIDTH - if chart.labels { label_room(chart.series) } else { 12.0 },
         height: chart.height,
         seconds: chart.seconds.max(1.0),
         most: (most * 1.08).ceil().max(2.0),
@@ -202,6 +202,16 @@ fn labels(out: &mut String, series: &[Series], scale: &Scale) {
             y = y + 4.0,
         );
     }
+}
+
+/// The room that the longest name needs, within reason.
+fn label_room(series: &[Series]) -> f64 {
+    let longest = series
+        .iter()
+        .map(|series| series.name.chars().count())
+        .max()
+        .unwrap_or(0);
+    (longest as f64 * 7.6 + 22.0).clamp(60.0, 320.0)
 }
 
 /// The next of 1, 2, 5, 10, 20, 50 ... that is not smaller.

@@ -61,7 +61,12 @@ fn leases_chart(run: &Recording) -> String {
         .into_iter()
         .map(|worker| {
             let points = changes(&run.samples, |s| s.leases_per_worker.get(&worker).map(|n| *n as f64));
-            Series { name: worker, points }
+            // The experiment's name is in the headline already.
+            let name = worker
+                .strip_prefix(&format!("{}-", run.summary.experiment))
+                .unwrap_or(&worker)
+                .to_owned();
+            Series { name, points }
         })
         .collect();
     svg(&Chart {

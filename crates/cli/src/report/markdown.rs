@@ -30,7 +30,7 @@ pub(crate) fn closing(summary: &Summary) -> String {
 pub(crate) fn page(run: &Recording) -> String {
     let summary = &run.summary;
     let mut out = format!("# {}: {}\n\n", summary.experiment, summary.verdict);
-    if let Some(message) = &summary.message {
+    if let Some(message) = summary.message.as_ref().filter(|_| summary.verdict != "Pass") {
         out += &format!("{message}\n\n");
     }
     out += &format!(

@@ -131,7 +131,8 @@ pub(crate) struct Records {
 pub(crate) struct Lineage {
     /// Shards that were made by a split or a merge in the run.
     pub(crate) children: usize,
-    /// Those that had a reader before all their parents had ended.
+    /// Those that had a reader before all their parents had ended, or within five seconds of their appearance: a parent
+    /// with little left to read can end sooner than anybody can start.
     pub(crate) children_started_before_parent_end: usize,
     /// The longest time from a child's appearance in the stream to its first reader.
     pub(crate) start_delay_seconds_max: Option<f64>,

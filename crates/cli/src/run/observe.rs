@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kinex_aws::{Fault, FaultKind, StreamStatus as AwsStatus};
-use kinex_core::audit::{ProducerRow, Records, Term, child_starts, judge};
+use kinex_core::audit::{ProducerRow, Records, Term, child_starts, judge, unread_gaps};
 use kinex_core::experiment::{
-    ChildFacts, RecordFacts, Replicas, ShardRate, StreamFacts, StreamStatus, Timestamp, WorkerFacts, World,
+    ChildFacts, RecordFacts, Replicas, ShardRate, StreamFacts, StreamStatus, Timestamp, UnreadGap, WorkerFacts, World,
 };
 use kinex_core::id::{Incarnation, ShardId, WorkerId};
 use kinex_core::lease::Lease;
@@ -15,7 +15,7 @@ use kinex_core::worker::WorkerRow;
 use kinex_kcl::ports::LeaseStore;
 
 use super::fleet::PodFacts;
-use super::history::{History, Look, Reader};
+use super::history::{History, Look, Reader, Unread};
 use crate::endpoint::Connected;
 use crate::report::recording::Reason;
 
@@ -34,6 +34,7 @@ pub(crate) struct Observer {
     /// Whether the ends of processes are known to anybody but the report.
     witness: bool,
     run: String,
+    began: Option<Timestamp>,
     audit: Audit,
     /// What happened so far.
     pub(crate) history: History,
@@ -71,6 +72,7 @@ impl Observer {
         Self {
             at,
             run,
+            began: None,
             witness,
             failover_after,
             beats: BTreeMap::new(),
@@ -97,6 +99,7 @@ impl Observer {
                 };
             }
         };
+        self.began.get_or_insert(now);
         self.hear(&seen.workers, now);
         let reader = |lease: &Lease| reader(lease, &seen.workers, pods, &self.deaths);
         let look = Look {
@@ -114,13 +117,41 @@ impl Observer {
             producer_rate: seen.rate,
             records: self.audit.facts(now),
             moves: self.history.moves.iter().map(|(change, _)| change.clone()).collect(),
-            unread: self.history.unread.iter().map(|unread| unread.gap.clone()).collect(),
+            unread: self.unread().into_iter().map(|unread| unread.gap).collect(),
             children: self.children(&seen.stream.shards),
             rates: self.audit.rates.clone(),
             failures: Vec::new(),
             stream: seen.stream,
             leases: seen.leases,
         }
+    }
+
+    /// The stretches without a reader: those that were seen, and between looks those that the consumers' own rows tell.
+    pub(crate) fn unread(&self) -> Vec<Unread> {
+        let mut unread = self.history.unread.clone();
+        let deaths = self
+            .deaths
+            .iter()
+            .map(|(process, at)| (process.clone(), u64::try_from(at.0).unwrap_or(0)));
+        let stamp = |millis: u64| Timestamp(i64::try_from(millis).unwrap_or(i64::MAX));
+        for (shard, gaps) in unread_gaps(&self.audit.terms, &deaths.collect()) {
+            for gap in gaps.iter().filter(|gap| gap.millis() > 0) {
+                let (from, until) = (stamp(gap.from_ms), stamp(gap.to_ms));
+                let seen =
+                    self.history.unread.iter().map(|seen| &seen.gap).any(|seen| {
+                        seen.shard == shard && seen.from <= until && seen.until.is_none_or(|end| end >= from)
+                    });
+                if !seen && self.began.is_some_and(|began| from >= began) {
+                    let gap = UnreadGap {
+                        shard: shard.clone(),
+                        from,
+                        until: Some(until),
+                    };
+                    unread.push(Unread { gap, why: "hand-off" });
+                }
+            }
+        }
+        unread
     }
 
     /// What the audit says with every row there is, nothing held to be on its way.

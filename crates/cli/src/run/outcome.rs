@@ -1,12 +1,16 @@
 //! From the last status of a run to what its report says.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use kinex_core::experiment::{Action, Spec, Status, StepResult, StreamSummary, Timestamp, World};
+use kinex_core::experiment::{Action, ChildFacts, Spec, Status, StepResult, StreamSummary, Timestamp, World};
 
-use super::history::History;
+use super::observe::Observer;
 use crate::report::recording::{Gap, LeaseLine, Move, Recording, Sample};
 use crate::report::summary::{Lineage, Phase, Records, Requests, Shards, Step, Summary};
+
+/// A child that starts so soon has waited for nobody, even when its parents had ended by then. The same as in assertions.
+const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// Everything that the report is made of, beside the status.
 pub(crate) struct Facts {
@@ -21,7 +25,7 @@ pub(crate) struct Facts {
 }
 
 /// The report's content.
-pub(crate) fn recording(spec: &Spec, status: &Status, world: &World, history: &History, facts: Facts) -> Recording {
+pub(crate) fn recording(spec: &Spec, status: &Status, world: &World, observer: &Observer, facts: Facts) -> Recording {
     let start = status.started_at.unwrap_or_default();
     let end = status.finished_at.or_else(|| facts_end(status)).unwrap_or(start);
     let seconds = end.seconds_after(start).max(0.001);
@@ -52,7 +56,8 @@ pub(crate) fn recording(spec: &Spec, status: &Status, world: &World, history: &H
             versions: versions(),
         },
         samples: facts.samples,
-        moves: history
+        moves: observer
+            .history
             .moves
             .iter()
             .filter_map(|(change, reason)| {
@@ -65,8 +70,8 @@ pub(crate) fn recording(spec: &Spec, status: &Status, world: &World, history: &H
                 })
             })
             .collect(),
-        gaps: history
-            .unread
+        gaps: observer
+            .unread()
             .iter()
             .map(|unread| Gap {
                 lease: unread.gap.shard.to_string(),
@@ -207,8 +212,13 @@ fn described(action: &Action, replicas: &mut u32) -> Option<String> {
 
 fn lineage(world: &World) -> Lineage {
     let children = &world.children;
-    let before_end = |child: &&kinex_core::experiment::ChildFacts| match (child.started, child.parents_ended) {
-        (Some(started), Some(ended)) => started < ended,
+    let at_once = |child: &ChildFacts| {
+        child
+            .started
+            .is_some_and(|started| started.since(child.appeared) <= AT_ONCE)
+    };
+    let before_end = |child: &&ChildFacts| match (child.started, child.parents_ended) {
+        (Some(started), Some(ended)) => started < ended || at_once(child),
         (started, _) => started.is_some(),
     };
     let delays = children

@@ -384,7 +384,7 @@ impl Session {
             requests,
             samples,
         };
-        let run = outcome::recording(&self.spec, &self.status, &self.world, &self.observer.history, facts);
+        let run = outcome::recording(&self.spec, &self.status, &self.world, &self.observer, facts);
         crate::report::write(&self.directory, &run)?;
         if self.spec.stream.deletion == DeletionPolicy::Delete && embedded.is_none() && !self.keep && !hurry {
             self.at.clients.streams().delete(&self.at.stream).await?;

@@ -131,12 +131,6 @@ async fn serve(args: &Args, output: Format) -> anyhow::Result<Code> {
 }
 
 fn refused(error: StartError) -> anyhow::Error {
-    let advice = match &error {
-        StartError::PortInUse { .. } => "stop the program that listens there, or choose another --port",
-        _ => "choose an --address of this machine, such as 127.0.0.1",
-    };
-    Stop::usage("the emulator cannot start")
-        .next(advice)
-        .source(error)
-        .into()
+    // The error itself says what to do next.
+    Stop::usage("the emulator cannot start").source(error).into()
 }

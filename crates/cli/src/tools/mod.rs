@@ -8,6 +8,7 @@ pub(crate) mod plan;
 pub(crate) mod program;
 pub(crate) mod reshard;
 pub(crate) mod setup;
+pub(crate) mod sim;
 pub(crate) mod snapshot;
 pub(crate) mod validate;
 pub(crate) mod verify;

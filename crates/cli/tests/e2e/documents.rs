@@ -1,0 +1,47 @@
+//! What is generated and committed is what the program prints.
+
+use crate::support::{json, kinex, root, stdout};
+
+#[test]
+fn the_published_schema_is_that_of_the_program() {
+    let path = root().join("docs/summary.schema.json");
+    let printed = stdout(kinex().arg("schema"));
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, &printed).unwrap();
+    }
+    let published = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(published, printed, "refresh with UPDATE=1");
+}
+
+#[test]
+fn completions_and_manual_pages_name_the_commands() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(
+            stdout(kinex().args(["completions", shell])).contains("view-dist"),
+            "{shell}"
+        );
+    }
+    assert!(stdout(kinex().arg("man")).contains("kinex"));
+    let directory = tempfile::tempdir().unwrap();
+    stdout(kinex().args(["man", "--directory"]).arg(directory.path()));
+    assert!(directory.path().join("kinex-run.1").exists());
+}
+
+#[test]
+fn the_manifests_of_the_repository_are_valid() {
+    let files = std::fs::read_dir(root().join("deploy/experiments")).unwrap();
+    let files: Vec<_> = files
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .collect();
+    let validated = json(kinex().arg("validate").args(&files));
+    for file in validated["files"].as_array().unwrap() {
+        assert_eq!(file["ok"], true, "{file:#}");
+    }
+}
+
+#[test]
+fn the_crd_is_yaml_that_names_the_kind() {
+    assert!(stdout(kinex().arg("crd")).contains("kind: KinesisExperiment"));
+}

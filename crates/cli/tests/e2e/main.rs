@@ -1,0 +1,12 @@
+//! End to end: the real binary, real child processes, the real wire protocols.
+//!
+//! Every test ends the processes that it started, by their ids, also when it fails. Tests wait on conditions with a
+//! limit. They run one behind the other (see `support::alone`): a fleet of five on two cores is load enough.
+
+mod bad_input;
+mod documents;
+mod faults;
+mod guide;
+mod makefile;
+mod support;
+mod tools;

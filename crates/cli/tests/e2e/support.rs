@@ -1,0 +1,221 @@
+//! What the tests share: starting `kinex`, waiting, reading what it wrote.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// Nothing here takes longer, unless it hangs.
+pub const LIMIT: Duration = Duration::from_secs(180);
+
+/// Tests with fleets hold this, so that they do not slow each other down.
+pub fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The root of the repository.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .canonicalize()
+        .unwrap()
+}
+
+/// The command, with an environment that says nothing.
+pub fn kinex() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kinex"));
+    command
+        .current_dir(root())
+        .env_remove("KINEX_ENDPOINT_URL")
+        .env_remove("KINEX_OUTPUT")
+        .env_remove("RUST_LOG");
+    command.stdin(Stdio::null());
+    command
+}
+
+/// Runs a command to its end.
+pub fn output(command: &mut Command) -> Output {
+    command.output().unwrap()
+}
+
+/// Runs a command that must succeed, and gives what it wrote.
+pub fn stdout(command: &mut Command) -> String {
+    let output = output(command);
+    assert!(
+        output.status.success(),
+        "{command:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The same as JSON.
+pub fn json(command: &mut Command) -> Value {
+    serde_json::from_str(&stdout(command.args(["-o", "json"]))).unwrap()
+}
+
+/// Waits until there is something, for [`LIMIT`] at most.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let start = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(start.elapsed() < LIMIT, "{what}: not within {LIMIT:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// A process that ends with the test.
+pub struct Process(pub Child);
+
+impl Process {
+    pub fn start(command: &mut Command) -> Self {
+        Self(command.spawn().unwrap())
+    }
+
+    /// Sends a signal by its number.
+    pub fn signal(&self, name: &str) {
+        signal(self.0.id(), name);
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self) -> Option<i32> {
+        let status = until("the end of a process", || self.0.try_wait().unwrap());
+        status.code()
+    }
+}
+
+/// Sends a signal to a process that the test knows to be its own.
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill")
+        .args([&format!("-{name}"), &pid.to_string()])
+        .status()
+        .unwrap();
+    assert!(sent.success(), "kill -{name} {pid}");
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Endpoints in a process of their own.
+pub struct Emulator {
+    _process: Process,
+    pub url: String,
+}
+
+impl Emulator {
+    pub fn start(arguments: &[&str]) -> Self {
+        let mut command = kinex();
+        command
+            .args(["emulator", "--port", "0", "-o", "json", "--exit-with-parent"])
+            .args(arguments);
+        let mut process = Process::start(command.stdin(Stdio::piped()).stdout(Stdio::piped()));
+        let mut line = String::new();
+        BufReader::new(process.0.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        let listening: Value = serde_json::from_str(&line).unwrap();
+        Self {
+            _process: process,
+            url: listening["kinesis"].as_str().unwrap().to_owned(),
+        }
+    }
+
+    /// A command about a stream there.
+    pub fn kinex(&self, command: &str, stream: &str) -> Command {
+        let mut kinex = kinex();
+        kinex.args([
+            command,
+            "--endpoint-url",
+            &self.url,
+            "--stream",
+            stream,
+            "--application",
+            stream,
+        ]);
+        kinex
+    }
+}
+
+/// A run that has ended.
+pub struct Played {
+    pub code: Option<i32>,
+    pub summary: Value,
+    pub directory: tempfile::TempDir,
+    pub stderr: String,
+}
+
+/// Plays a manifest to its end.
+pub fn play(manifest: &Path, arguments: &[&str]) -> Played {
+    let directory = tempfile::tempdir().unwrap();
+    let mut command = kinex();
+    command
+        .arg("run")
+        .arg(manifest)
+        .arg("--report")
+        .arg(directory.path())
+        .args(arguments)
+        .args(["-o", "json"]);
+    let output = output(&mut command);
+    let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+    let summary = serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {stderr}"));
+    Played {
+        code: output.status.code(),
+        summary,
+        directory,
+        stderr,
+    }
+}
+
+/// Plays the text of a manifest to its end.
+pub fn play_text(manifest: &str, arguments: &[&str]) -> Played {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("experiment.yaml");
+    std::fs::write(&path, manifest).unwrap();
+    play(&path, arguments)
+}
+
+impl Played {
+    /// Fails the test with everything that is known unless the verdict is Pass.
+    pub fn passed(&self) -> &Self {
+        let summary = serde_json::to_string_pretty(&self.summary).unwrap();
+        assert_eq!(self.code, Some(0), "{summary}\n{}\n{}", self.stderr, self.logs());
+        assert_eq!(self.summary["verdict"], "Pass");
+        self
+    }
+
+    /// The last lines of every log.
+    pub fn logs(&self) -> String {
+        let mut text = String::new();
+        for entry in std::fs::read_dir(self.directory.path().join("logs")).unwrap().flatten() {
+            if entry.path().extension().is_some_and(|extension| extension == "log") {
+                let log = std::fs::read_to_string(entry.path()).unwrap_or_default();
+                let from = log.lines().count().saturating_sub(15);
+                text += &format!("--- {}\n", entry.path().display());
+                log.lines().skip(from).for_each(|line| text += &format!("{line}\n"));
+            }
+        }
+        text
+    }
+
+    /// The counts of a phase in the order of the workers' names.
+    pub fn counts(&self, phase: usize) -> Vec<u64> {
+        let counts = self.summary["phases"][phase]["leasesPerWorker"].as_object().unwrap();
+        counts.values().map(|count| count.as_u64().unwrap()).collect()
+    }
+
+    /// A number of the summary, by its pointer.
+    pub fn number(&self, pointer: &str) -> f64 {
+        let value = self.summary.pointer(pointer).and_then(Value::as_f64);
+        value.unwrap_or_else(|| panic!("{pointer} is no number in {:#}", self.summary))
+    }
+}

@@ -5,7 +5,7 @@ use kube::core::cel::Validator;
 use serde_json::{Value, json};
 
 fn schema() -> Value {
-    let definition = serde_json::to_value(crd()).unwrap();
+    let definition = serde_json::to_value(crd()).expect("a definition is JSON");
     definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
 }
 

@@ -17,10 +17,10 @@ fn folder(below: &str) -> PathBuf {
 
 fn manifests(folder: &Path) -> Vec<(String, PathBuf)> {
     let mut found: Vec<_> = std::fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
+        .expect("the folder is there")
+        .map(|entry| entry.expect("the folder can be read").path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
-        .map(|path| (std::fs::read_to_string(&path).unwrap(), path))
+        .map(|path| (std::fs::read_to_string(&path).expect("a manifest is text"), path))
         .collect();
     found.sort_by(|a, b| a.1.cmp(&b.1));
     found

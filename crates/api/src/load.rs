@@ -213,10 +213,15 @@ fn syntax(text: &str, error: &serde_saphyr::Error) -> Placed {
     let twice = message
         .strip_prefix("duplicate mapping key: ")
         .and_then(|rest| rest.split(',').next());
-    let problem = match twice {
-        Some(key) => Problem::new("", format!("`{key}` is given twice"), "remove one of them"),
-        None => Problem::new("", message, "the text is not YAML as it stands"),
+    let (message, hint) = match twice {
+        Some(key) => (format!("`{key}` is given twice"), "remove one of them"),
+        None if message.starts_with("multiple YAML documents") => (
+            "a second manifest begins here".to_owned(),
+            "give each a file of its own",
+        ),
+        None => (message.to_owned(), "the text is not YAML as it stands"),
     };
+    let problem = Problem::new("", message, hint);
     placed(text, problem, place)
 }
 

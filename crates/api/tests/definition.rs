@@ -1,6 +1,10 @@
 //! The custom resource definition: described, bounded, its defaults sound, its rules doing what they say.
 
 use kinex_api::{crd, crd_yaml};
+use kinex_core::experiment::{
+    Condition, LeaseSummary, Outcome, Phase, Plan, PlannedMerge, PlannedPod, PlannedSplit, RunSummary, Status,
+    StepResult, StreamSummary, TimelineEntry, Timestamp, Verdict,
+};
 use kube::core::cel::Validator;
 use serde_json::{Value, json};
 
@@ -72,6 +76,130 @@ fn every_default_keeps_its_own_schema() {
             assert_eq!(problems, [], "{path}");
         }
     });
+}
+
+/// Every field filled in. No field is left to a default, so that a new one cannot be forgotten here.
+fn full_status() -> Status {
+    let (at, id) = (Timestamp(1_795_425_403_007), || "orders-consumer-0".into());
+    let stream = StreamSummary {
+        status: "ACTIVE".to_owned(),
+        total: 40,
+        open: 30,
+        closed: 10,
+    };
+    let pod = PlannedPod {
+        worker: id(),
+        incarnation: "a-process".into(),
+    };
+    let plan = Plan {
+        splits: vec![PlannedSplit {
+            shard: "shardId-000000000000".into(),
+            at: u128::MAX.to_string(),
+            done: true,
+        }],
+        merges: vec![PlannedMerge {
+            shard: "a".into(),
+            adjacent: "b".into(),
+            done: true,
+        }],
+        target: Some(32),
+        replicas: Some(5),
+        records_per_second: Some(0),
+        pods: vec![pod],
+        frozen_at: Some(at),
+        delete_created: Some(at),
+    };
+    let text = || Some("six each".to_owned());
+    Status {
+        phase: Phase::Running,
+        verdict: Verdict::Awaited,
+        message: text(),
+        run_nonce: Some(7),
+        step: text(),
+        started_at: Some(at),
+        finished_at: Some(at),
+        paused_at: Some(at),
+        paused_millis: 3,
+        observed_generation: Some(2),
+        selector: text(),
+        report: text(),
+        replicas: 5,
+        ready_replicas: 5,
+        replicas_wanted: Some(5),
+        replicas_spec: Some(3),
+        replicas_pending: true,
+        replicas_mirror: Some(4),
+        replicas_generation: 9,
+        producer_rate: Some(40),
+        stream: Some(stream.clone()),
+        leases: Some(LeaseSummary {
+            total: 40,
+            active: 30,
+            assigned: 30,
+            unassigned: 0,
+            imbalance: 0,
+            cv: "0.000".to_owned(),
+            by_worker: [(id(), 6)].into(),
+        }),
+        shards_expected: Some(40),
+        setup: Some(plan.clone()),
+        steps: vec![StepResult {
+            name: "steady-1".to_owned(),
+            kind: "waitUntilBalanced".to_owned(),
+            outcome: Outcome::Pass,
+            started_at: Some(at),
+            finished_at: Some(at),
+            seconds: Some(12.5),
+            convergence_seconds: Some(2.25),
+            leases_per_worker: [(id(), 6)].into(),
+            imbalance: Some(0),
+            counted_from: Some(at),
+            moves: Some(12),
+            moves_minimum: Some(12),
+            unread_seconds_max: Some(0.5),
+            stream: Some(stream),
+            plan: Some(plan),
+            balanced_since: Some(at),
+            paused_millis_before: 1,
+            interference: text(),
+            message: text(),
+        }],
+        timeline: vec![TimelineEntry {
+            at,
+            what: "begins".to_owned(),
+            open_shards: 30,
+            workers: 5,
+            imbalance: 0,
+        }],
+        conditions: vec![Condition {
+            kind: "Balanced".to_owned(),
+            status: "True".to_owned(),
+            reason: "Even".to_owned(),
+            message: String::new(),
+            last_transition_time: at,
+            observed_generation: Some(2),
+        }],
+        history: vec![RunSummary {
+            nonce: 1,
+            verdict: Verdict::Pass,
+            started_at: Some(at),
+            finished_at: Some(at),
+            steps_passed: 8,
+            steps_total: 8,
+            message: text(),
+            report: text(),
+        }],
+        reshard_times: vec![at],
+    }
+}
+
+#[test]
+fn the_server_would_take_a_full_status_and_give_it_back_whole() {
+    let status = full_status();
+    let value = serde_json::to_value(&status).unwrap();
+    // A field that the schema does not know would be pruned.
+    assert_eq!(kinex_api::check_value(&schema()["properties"]["status"], &value), []);
+    assert_eq!(serde_json::from_value::<Status>(value).unwrap(), status);
 }
 
 #[test]

@@ -2,6 +2,8 @@
 //!
 //! A shell that could not read a part says so in [`World::unseen`]; the decision then lets time pass and nothing else.
 
+use std::time::Duration;
+
 use super::timestamp::Timestamp;
 use crate::id::{Incarnation, ShardId, WorkerId};
 use crate::lease::Lease;
@@ -171,6 +173,31 @@ pub struct ChildFacts {
     pub started: Option<Timestamp>,
     /// When the last of its parents was finished (SHARD_END); `None`: not yet.
     pub parents_ended: Option<Timestamp>,
+}
+
+/// A child that is read this soon after it appeared has not waited for anybody, whatever became of its parents.
+const AT_ONCE: Duration = Duration::from_secs(5);
+
+impl ChildFacts {
+    /// Whether it was read while a parent was still being read.
+    pub fn overlapped(&self) -> bool {
+        match (self.started, self.parents_ended) {
+            (Some(started), Some(ended)) => started <= ended,
+            (Some(_), None) => true,
+            (None, _) => false,
+        }
+    }
+
+    /// Whether it did not wait for its parents: it overlapped with them or, where they had nothing left to read, its
+    /// reading began within 5 s of its appearing. Reports and assertions both count by this.
+    pub fn unwaiting(&self) -> bool {
+        self.overlapped() || self.start_delay().is_some_and(|delay| delay <= AT_ONCE)
+    }
+
+    /// From its appearing to its reading; `None` before that.
+    pub fn start_delay(&self) -> Option<Duration> {
+        Some(self.started?.since(self.appeared))
+    }
 }
 
 /// The load of one shard.

@@ -1,7 +1,6 @@
 //! The values behind the names, typed as the language wants them: `i64` and `f64`, nothing unsigned.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use cel::objects::Key;
 use cel::{Context, Value};
@@ -12,9 +11,6 @@ use crate::experiment::facts::{Census, seconds};
 use crate::experiment::status::{Status, StepResult};
 use crate::experiment::world::{ChildFacts, World};
 use crate::id::WorkerId;
-
-/// A child that is read this soon after it appeared has not waited for anybody, whatever became of its parents.
-const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// What an assertion is judged by.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -91,17 +87,24 @@ impl Facts {
         set(
             "lineage",
             "childrenStartedBeforeParentEnd",
-            int(world.children.iter().filter(|child| unwaiting(child)).count()),
+            int(world.children.iter().filter(|child| child.unwaiting()).count()),
         );
         set(
             "lineage",
             "childrenOverlapped",
-            int(world.children.iter().filter(|child| overlapped(child)).count()),
+            int(world.children.iter().filter(|child| child.overlapped()).count()),
         );
         set(
             "lineage",
             "startDelayMaxSeconds",
-            Fact::Double(world.children.iter().filter_map(start_delay).fold(0.0, f64::max)),
+            Fact::Double(
+                world
+                    .children
+                    .iter()
+                    .filter_map(ChildFacts::start_delay)
+                    .map(seconds)
+                    .fold(0.0, f64::max),
+            ),
         );
         let records = &world.records;
         set("records", "produced", int(records.produced));
@@ -211,25 +214,6 @@ fn step_facts(step: &StepResult) -> BTreeMap<&'static str, Fact> {
     ];
     facts.extend(ints.into_iter().filter_map(|(name, value)| Some((name, int(value?)))));
     facts
-}
-
-fn overlapped(child: &ChildFacts) -> bool {
-    match (child.started, child.parents_ended) {
-        (Some(started), Some(ended)) => started <= ended,
-        (Some(_), None) => true,
-        (None, _) => false,
-    }
-}
-
-fn unwaiting(child: &ChildFacts) -> bool {
-    overlapped(child)
-        || child
-            .started
-            .is_some_and(|started| started.since(child.appeared) <= AT_ONCE)
-}
-
-fn start_delay(child: &ChildFacts) -> Option<f64> {
-    Some(seconds(child.started?.since(child.appeared)))
 }
 
 impl Fact {

@@ -39,10 +39,6 @@ pub enum Input {
     WindowOver,
     /// The row says that another worker has asked.
     Asked,
-    /// The row says that nobody asks (any more).
-    Unasked,
-    /// The asker is gone and the lease taken back.
-    Reclaimed,
     /// The worker leaves.
     Leave(Why),
     /// The processor is idle, and this is its last progress since the last checkpoint.
@@ -91,18 +87,17 @@ pub fn step(state: State, input: Input) -> (Option<State>, Effect) {
         // Only Drained gives away, so that no progress is forgotten.
         (state, In::Given) => (Some(state), Do::Nothing),
 
-        (Unproved, In::Proved | In::Reclaimed) => (Some(Delivering), Do::Deliver),
+        (Unproved, In::Proved) => (Some(Delivering), Do::Deliver),
         (Unproved, In::Asked) => (Some(Drained(Why::Asked, None)), Do::Nothing),
         (Unproved, In::Leave(why)) => (Some(Drained(why, None)), Do::Nothing),
-        (Unproved, In::WindowOver | In::Unasked | In::Idle(_)) => (Some(Unproved), Do::Nothing),
+        (Unproved, In::WindowOver | In::Idle(_)) => (Some(Unproved), Do::Nothing),
 
-        // Idle answers a Drain that was taken back meanwhile.
-        (Delivering, In::Proved | In::Reclaimed | In::Idle(_)) => (Some(Delivering), Do::Deliver),
+        (Delivering, In::Proved) => (Some(Delivering), Do::Deliver),
         (Delivering, In::WindowOver) => (Some(Lapsed), Do::Nothing),
-        (Delivering, In::Unasked) => (Some(Delivering), Do::Nothing),
+        (Delivering, In::Idle(_)) => (Some(Delivering), Do::Nothing),
 
-        (Lapsed, In::Proved | In::Reclaimed) => (Some(Delivering), Do::Deliver),
-        (Lapsed, In::WindowOver | In::Unasked | In::Idle(_)) => (Some(Lapsed), Do::Nothing),
+        (Lapsed, In::Proved) => (Some(Delivering), Do::Deliver),
+        (Lapsed, In::WindowOver | In::Idle(_)) => (Some(Lapsed), Do::Nothing),
 
         (Delivering | Lapsed, In::Asked) => (Some(Draining(Why::Asked)), Do::Drain),
         (Delivering | Lapsed, In::Leave(why)) => (Some(Draining(why)), Do::Drain),
@@ -110,13 +105,10 @@ pub fn step(state: State, input: Input) -> (Option<State>, Effect) {
         // An ask comes before this worker's own wish to be rid of the lease.
         (Draining(_), In::Asked) => (Some(Draining(Why::Asked)), Do::Nothing),
         (Drained(_, at), In::Asked) => (Some(Drained(Why::Asked, at)), Do::Nothing),
-        // Nobody asks any more, yet the window was not extended meanwhile: prove it first.
-        (Draining(Why::Asked) | Drained(Why::Asked, _), In::Unasked) => (Some(Lapsed), Do::Nothing),
-        (Draining(_) | Drained(..), In::Reclaimed) => (Some(Delivering), Do::Deliver),
         (Draining(why), In::Idle(at)) => (Some(Drained(why, at)), Do::Nothing),
-        // A renewal that was under way when the ask came does not bring delivery back.
-        (state @ (Draining(_) | Drained(..)), In::Proved | In::WindowOver | In::Unasked) => (Some(state), Do::Nothing),
-        (state @ (Draining(_) | Drained(..)), In::Leave(_)) => (Some(state), Do::Nothing),
+        // Nothing brings delivery back: not a renewal that was under way when the ask came, and not the asker's death.
+        // (The yield may have been sent, and may succeed whenever somebody asks. A dead asker's lease is soon taken.)
+        (state @ (Draining(_) | Drained(..)), In::Proved | In::WindowOver | In::Leave(_)) => (Some(state), Do::Nothing),
         (state @ Drained(..), In::Idle(_)) => (Some(state), Do::Nothing),
     }
 }
@@ -142,8 +134,6 @@ mod tests {
             Input::Proved,
             Input::WindowOver,
             Input::Asked,
-            Input::Unasked,
-            Input::Reclaimed,
             Input::Leave(Why::Release),
             Input::Idle(Some(Checkpoint::TrimHorizon)),
             Input::Given,

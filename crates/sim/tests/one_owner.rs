@@ -73,6 +73,10 @@ fn seeds_of_old_faults_pass() {
     // The late answer to a reclaim hid that somebody had asked once more.
     passes(&Scenario::storm(5, 30, RenewalMode::PerWorker), 113);
     passes(&Scenario::storm(5, 30, RenewalMode::PerWorker), 209);
+    // A lease that was asked for arrived after the worker had said that it was gone.
+    passes(&Scenario::storm(5, 30, RenewalMode::PerWorker), 72);
+    // A late answer to a reclaim left a drained lease with nobody to yield it to.
+    passes(&Scenario::storm(4, 10, RenewalMode::PerLease), 28);
 }
 
 fn passes(scenario: &Scenario, seed: u64) {

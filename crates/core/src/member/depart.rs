@@ -56,6 +56,8 @@ impl Member {
                 }
             }
         }
+        // No lease may come here after the last write, which says that nothing more comes from this process.
+        self.moves.retain(|_, a_move| a_move.next == Moment::NEVER);
         // What was given up above and needs a write gets it now.
         self.tend_owned(now);
         let idle = self.owned.is_empty() && self.pulse.departing_told && !self.taking();
@@ -108,12 +110,6 @@ impl Member {
             leaving.next
         } else {
             Moment::NEVER
-        }
-    }
-
-    pub(super) fn forget_moves_that_leave(&mut self) {
-        if self.leaving.is_some() {
-            self.moves.retain(|_, a_move| a_move.next == Moment::NEVER);
         }
     }
 }

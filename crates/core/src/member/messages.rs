@@ -161,8 +161,7 @@ pub enum Action {
         /// End of the window.
         until: Moment,
     },
-    /// The window of the hold is longer now. After a lapse, or after a [`Drain`](Self::Drain) whose asker is gone,
-    /// delivery goes on from where it stopped.
+    /// The window of the hold is longer now. After a lapse delivery goes on from where it stopped.
     Extend {
         /// The hold.
         hold: Hold,

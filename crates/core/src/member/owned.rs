@@ -22,16 +22,13 @@ pub(super) struct Owned {
     started: bool,
     /// The send of the last write of the row that proved this process's ownership.
     proved: Moment,
-    /// When the row was first found to be asked for.
-    asked_at: Moment,
     /// A write of the row is under way.
     writing: bool,
     /// When a write may be sent (again).
     write_from: Moment,
     /// `PerLease`: when to renew next.
     renew_at: Moment,
-    /// Who gets it by a yield that was sent. From then on nothing brings delivery back in this epoch: the yield may still
-    /// succeed whenever somebody asks, however long ago its reply was given up.
+    /// Who gets it by the yield that was sent.
     given_to: Option<(WorkerId, Option<Incarnation>)>,
 }
 
@@ -56,7 +53,6 @@ impl Member {
             until: Moment::ZERO,
             started: false,
             proved: Moment::ZERO,
-            asked_at: now,
             writing: false,
             write_from: now,
             renew_at: now,
@@ -67,7 +63,7 @@ impl Member {
         // heed yet, and its asks count as looked at. Then only a renewal shows that nobody asks.
         let unwatched = taken.filter(|sent| self.round.last_scan() < Some(*sent));
         if asked {
-            self.feed(&key, Input::Asked);
+            self.heed_ask(&key);
         } else if let Some(sent) = unwatched {
             self.proved(now, &key, sent);
         } else if !self.config.rules.write_before_delivery {
@@ -83,7 +79,8 @@ impl Member {
         owned.renew_at = sent + self.config.renew_every;
         let open = self.pulse.open_at(sent) || (!self.config.rules.renew_after_lapse && self.pulse.open());
         let until = self.window_of(&self.owned[key]);
-        if open && now < until {
+        let asked = self.owned[key].lease.handoff_pending();
+        if open && now < until && !asked {
             let owned = self.owned.get_mut(key).expect("it was there above");
             owned.until = owned.until.max(until);
             self.feed(key, Input::Proved);
@@ -110,7 +107,7 @@ impl Member {
             let until = self.window_of(&self.owned[&key]);
             let owned = self.owned.get_mut(&key).expect("the keys are those of the map");
             let grows = match owned.state {
-                State::Delivering => true,
+                State::Delivering => !owned.lease.handoff_pending() || !rules.freeze_when_asked,
                 State::Draining(_) => !rules.freeze_when_asked,
                 State::Lapsed => !rules.renew_after_lapse,
                 State::Unproved | State::Drained(..) => false,
@@ -175,8 +172,8 @@ impl Member {
             .extend(action.filter(|action| started || !matches!(action, Action::Stop { .. })));
     }
 
-    /// A row of a lease that this process has was read or returned, as of a request sent at `sent`.
-    pub(super) fn owned_row(&mut self, now: Moment, key: &ShardId, row: Option<&Lease>, sent: Moment) {
+    /// A row of a lease that this process has was read, or returned by a write.
+    pub(super) fn owned_row(&mut self, key: &ShardId, row: Option<&Lease>) {
         let Some(owned) = self.owned.get_mut(key) else { return };
         let fence = &owned.hold.fence;
         let Some(row) = row else {
@@ -190,18 +187,11 @@ impl Member {
             return self.feed(key, Input::Ended);
         }
         if row.held_by(fence) {
-            let (had, has) = (owned.lease.handoff_pending(), row.handoff_pending());
-            if has {
+            // An ask leaves the counter as it is, so of two rows with one counter the later read counts.
+            if row.handoff_pending() || !owned.lease.handoff_pending() || row.counter > owned.lease.counter {
                 owned.lease = row.clone();
-                if !had {
-                    owned.asked_at = now;
-                }
-                self.feed(key, Input::Asked);
-            } else if owned.given_to.is_none() && (!had || sent >= owned.asked_at) {
-                owned.lease = row.clone();
-                self.feed(key, Input::Unasked);
             }
-            return;
+            return self.heed_ask(key);
         }
         let given = owned.given_to.as_ref().is_some_and(|(worker, incarnation)| {
             row.epoch == fence.epoch.next() && row.owner.as_ref() == Some(worker) && row.incarnation == *incarnation
@@ -214,10 +204,19 @@ impl Member {
         self.feed(key, Input::Lost);
     }
 
+    /// A lease that is asked for is drained, unless its asker is gone: then it is taken back.
+    fn heed_ask(&mut self, key: &ShardId) {
+        let Some(owned) = self.owned.get(key) else { return };
+        if owned.lease.handoff_pending() && !self.asker_gone(&owned.lease) {
+            self.feed(key, Input::Asked);
+        }
+    }
+
     /// Sends the writes that are due.
     pub(super) fn tend_owned(&mut self, now: Moment) {
         let keys: Vec<ShardId> = self.owned.keys().cloned().collect();
         for key in keys {
+            self.heed_ask(&key);
             let owned = &self.owned[&key];
             if owned.writing || now < owned.write_from {
                 continue;
@@ -252,7 +251,13 @@ impl Member {
         let (key, by) = (owned.hold.key.clone(), owned.hold.fence.clone());
         let lease = &owned.lease;
         let per_lease = self.config.renewal == RenewalMode::PerLease;
+        let asked = lease.handoff_pending();
         match &owned.state {
+            State::Unproved | State::Lapsed | State::Delivering if asked => {
+                // Its asker is gone, or it would be draining.
+                let gone = lease.next_incarnation.clone()?;
+                Some((OwnWrite::Reclaim, LeaseWrite::Reclaim { key, by, gone }))
+            }
             State::Unproved | State::Lapsed if self.pulse.open() => {
                 Some((OwnWrite::Renew, LeaseWrite::Renew { key, by }))
             }
@@ -260,18 +265,14 @@ impl Member {
                 Some((OwnWrite::Renew, LeaseWrite::Renew { key, by }))
             }
             State::Unproved | State::Lapsed | State::Delivering => None,
-            State::Draining(Why::Asked) | State::Drained(Why::Asked, _)
-                if owned.given_to.is_none() && self.asker_gone(lease) =>
-            {
-                let gone = lease.next_incarnation.clone()?;
-                Some((OwnWrite::Reclaim, LeaseWrite::Reclaim { key, by, gone }))
-            }
             State::Draining(_) => None,
             State::Drained(why, checkpoint) => {
                 let checkpoint = checkpoint.clone();
                 let write = match why {
-                    Why::Asked => LeaseWrite::Yield { key, by, checkpoint },
-                    Why::Release => LeaseWrite::Release { key, by, checkpoint },
+                    // Nothing can be released while somebody asks, dead or not; and when the ask was taken back by a
+                    // write whose answer came too late, nobody is there to yield to.
+                    Why::Asked | Why::Release if asked => LeaseWrite::Yield { key, by, checkpoint },
+                    Why::Asked | Why::Release => LeaseWrite::Release { key, by, checkpoint },
                     Why::Reserve => LeaseWrite::Checkpoint {
                         key,
                         by,
@@ -298,7 +299,7 @@ impl Member {
         let retry = self.config.renew_every / 16;
         let retry = now + retry + self.jitter(retry);
         if let Reply::Lease(row) = reply {
-            return self.owned_row(now, key, row.as_ref(), sent);
+            return self.owned_row(key, row.as_ref());
         }
         let Some(owned) = self.owned.get_mut(key) else { return };
         if write == OwnWrite::Look {
@@ -307,17 +308,16 @@ impl Member {
         owned.writing = false;
         match reply {
             Reply::LeaseWritten(Written::Done(row)) => match write {
-                OwnWrite::Renew => {
-                    self.owned_row(now, key, row.as_ref(), sent);
+                OwnWrite::Renew | OwnWrite::Reclaim => {
+                    self.owned_row(key, row.as_ref());
                     self.proved(now, key, sent);
                 }
-                OwnWrite::Reclaim => self.reclaimed(now, key, row.as_ref(), sent),
                 OwnWrite::GiveAway => self.given_away(key),
                 OwnWrite::Look => {}
             },
             Reply::LeaseWritten(Written::Refused(row)) => {
                 owned.write_from = retry;
-                self.owned_row(now, key, row.as_ref(), sent);
+                self.owned_row(key, row.as_ref());
                 if !self.owned.contains_key(key) && write != OwnWrite::GiveAway {
                     let write = if write == OwnWrite::Renew { "renew" } else { "reclaim" };
                     let key = key.clone();
@@ -325,27 +325,6 @@ impl Member {
                 }
             }
             _ => owned.write_from = retry,
-        }
-    }
-
-    /// The asker is gone and this process has the lease for itself again.
-    fn reclaimed(&mut self, now: Moment, key: &ShardId, row: Option<&Lease>, sent: Moment) {
-        let Some(owned) = self.owned.get_mut(key) else { return };
-        if let Some(row) = row {
-            if owned.lease.handoff_pending() && owned.lease.counter >= row.counter {
-                // While the answer was on its way a read showed that somebody has asked again.
-                return;
-            }
-            owned.lease = row.clone();
-        }
-        owned.proved = owned.proved.max(sent);
-        let until = self.window_of(&self.owned[key]);
-        let owned = self.owned.get_mut(key).expect("it was there above");
-        if self.pulse.open_at(sent) && now < until {
-            owned.until = owned.until.max(until);
-            self.feed(key, Input::Reclaimed);
-        } else {
-            self.feed(key, Input::Unasked);
         }
     }
 
@@ -373,7 +352,7 @@ impl Member {
         match written {
             Written::Done(row) => {
                 let unasked = row.as_ref().is_some_and(|row| !row.handoff_pending());
-                self.owned_row(now, &hold.key, row.as_ref(), sent);
+                self.owned_row(&hold.key, row.as_ref());
                 let delivering = self
                     .owned
                     .get(&hold.key)
@@ -383,7 +362,7 @@ impl Member {
                     self.proved(now, &hold.key, sent);
                 }
             }
-            Written::Refused(row) => self.owned_row(now, &hold.key, row.as_ref(), sent),
+            Written::Refused(row) => self.owned_row(&hold.key, row.as_ref()),
         }
     }
 
@@ -416,10 +395,13 @@ impl Member {
             let per_lease = self.config.renewal == RenewalMode::PerLease;
             let write = match owned.state {
                 _ if owned.writing => Moment::NEVER,
+                State::Unproved | State::Lapsed | State::Delivering if owned.lease.handoff_pending() => {
+                    owned.write_from
+                }
                 State::Delivering if per_lease => owned.renew_at.max(owned.write_from),
                 State::Delivering => Moment::NEVER,
                 State::Unproved | State::Lapsed if !self.pulse.open() => Moment::NEVER,
-                State::Draining(_) if !self.asker_gone(&owned.lease) => Moment::NEVER,
+                State::Draining(_) => Moment::NEVER,
                 _ => owned.write_from,
             };
             window.min(write)

@@ -216,12 +216,10 @@ impl Member {
         }
         self.round.scan_read = Some(sent);
         rows.sort_by(|a, b| a.key.cmp(&b.key));
-        self.own_rows_read(now, sent, asks, &rows);
+        self.own_rows_read(now, asks, &rows);
         if self.leaving.is_none() {
             self.gather_own(now, &rows);
             self.plan_if_settled(now, &rows);
-        } else {
-            self.forget_moves_that_leave();
         }
         if self.pulse.asked() {
             self.round.want_scan(now);
@@ -230,7 +228,7 @@ impl Member {
     }
 
     /// The rows of this process's leases: who asks, and what is lost.
-    fn own_rows_read(&mut self, now: Moment, sent: Moment, asks: Option<u64>, rows: &[Lease]) {
+    fn own_rows_read(&mut self, now: Moment, asks: Option<u64>, rows: &[Lease]) {
         let named = rows
             .iter()
             .flat_map(|row| row.owner.iter().chain(&row.checkpoint_owner));
@@ -242,7 +240,7 @@ impl Member {
         let keys: Vec<ShardId> = self.owned.keys().cloned().collect();
         for key in keys {
             match find(rows, &key) {
-                Some(row) => self.owned_row(now, &key, Some(row), sent),
+                Some(row) => self.owned_row(&key, Some(row)),
                 // The row is gone, or could not be read: ask for this one.
                 None => {
                     let write = OwnWrite::Look;

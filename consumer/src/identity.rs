@@ -1,6 +1,7 @@
 //! Who this process is, and whom it tells.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use kinex_kcl::{Incarnation, WorkerId};
@@ -20,8 +21,7 @@ impl Identity {
     /// The flag wins, then `POD_NAME`, then the host name.
     pub(crate) fn of(args: &Args) -> Result<Self, Error> {
         let pod = std::env::var("POD_NAME").ok();
-        let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let name = [args.worker_id.clone(), pod, Some(host)]
+        let name = [args.worker_id.clone(), pod, Some(host())]
             .into_iter()
             .flatten()
             .find(|name| !name.is_empty())
@@ -37,6 +37,16 @@ impl Identity {
             incarnation: Incarnation::from(uuid::Uuid::new_v4().to_string()),
             started: jiff::Timestamp::now().to_string(),
         })
+    }
+
+    /// Where a person finds this process: the metrics address, with the host's name in place of "any address".
+    pub(crate) fn address(&self, metrics: Option<&str>) -> String {
+        let host = host();
+        match metrics.and_then(|address| address.parse::<SocketAddr>().ok()) {
+            Some(address) if address.ip().is_unspecified() => format!("{host}:{}", address.port()),
+            Some(address) => address.to_string(),
+            None => host,
+        }
     }
 
     /// Writes the incarnation where a witness of this process's death will find it, and the identity for a runner.
@@ -55,6 +65,10 @@ impl Identity {
         }
         Ok(())
     }
+}
+
+fn host() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// Whoever polls for the file sees all of it or none.

@@ -1,10 +1,9 @@
 //! The program put together: connect, serve, run the worker, leave.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use kinex_aws::{Clients, Fault, FaultKind};
-use kinex_kcl::{Worker, WorkerEvent, WorkerHandle};
+use kinex_kcl::{Worker, WorkerConfig, WorkerEvent, WorkerHandle};
 use kinex_telemetry::{Admin, Health, Metrics};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -51,30 +50,38 @@ pub(crate) async fn run(args: Args, stop: Stop) -> Result<(), Error> {
         Duration::from_millis(args.work_millis.unwrap_or(0)),
         args.fail_on.clone(),
     );
+    let admin = match &args.metrics_addr {
+        Some(address) => Some(
+            Admin::bind(address)
+                .await
+                .map_err(|error| Error::Start(error.to_string()))?,
+        ),
+        None => None,
+    };
+    let metrics = admin.as_ref().map(|admin| admin.address().to_string());
     let store = clients.leases(&settings.application);
     let worker = Worker::builder(store.clone(), clients.reader(&settings.stream), factory)
         .worker_id(identity.worker.clone())
         .incarnation(identity.incarnation.clone())
         .started(identity.started.clone())
-        .config(settings.worker.clone())
+        .config(WorkerConfig {
+            address: Some(identity.address(metrics.as_deref())),
+            ..settings.worker.clone()
+        })
         .build()
         .map_err(|error| Error::Settings(error.to_string()))?;
     let handle = worker.handle();
     let health = Health::waiting_for([TABLES, STREAM, GROUP]);
 
-    let background = CancellationToken::new();
-    let mut tasks = JoinSet::new();
-    let metrics = serve(
-        &args,
-        &settings,
-        &clients,
-        &meters,
-        &handle,
-        &health,
-        &background,
-        &mut tasks,
-    )
-    .await?;
+    let (background, mut tasks) = (CancellationToken::new(), JoinSet::new());
+    if let Some(admin) = admin {
+        let live = Live {
+            worker: handle.clone(),
+            requests: clients.requests().clone(),
+            shard_series_max: settings.shard_series_max,
+        };
+        tasks.spawn(admin.serve(registry(&meters, live), health.clone(), background.clone()));
+    }
     identity.announce(&args, metrics.as_deref())?;
     info!(worker = %identity.worker, incarnation = %identity.incarnation, stream = settings.stream,
         application = settings.application, metrics, "consumer starts");
@@ -171,33 +178,12 @@ fn finished(ended: Result<kinex_kcl::Ended, kinex_kcl::Error>) -> Result<(), Err
     Ok(())
 }
 
-/// The admin server, when one is asked for; its address.
-#[expect(clippy::too_many_arguments, reason = "each is one thing to serve")]
-async fn serve(
-    args: &Args,
-    settings: &Settings,
-    clients: &Clients,
-    meters: &Meters,
-    handle: &WorkerHandle,
-    health: &Health,
-    background: &CancellationToken,
-    tasks: &mut JoinSet<()>,
-) -> Result<Option<String>, Error> {
-    let Some(address) = &args.metrics_addr else {
-        return Ok(None);
-    };
+/// Everything that is measured.
+fn registry(meters: &Meters, live: Live) -> Metrics {
     let mut metrics = Metrics::new("consumer", env!("CARGO_PKG_VERSION"));
     meters.register(metrics.registry());
-    metrics.registry().register_collector(Box::new(Live {
-        worker: handle.clone(),
-        requests: clients.requests().clone(),
-        shard_series_max: settings.shard_series_max,
-    }));
-    let admin = Admin::bind(address, Arc::new(metrics), health.clone()).await;
-    let admin = admin.map_err(|error| Error::Start(error.to_string()))?;
-    let address = admin.address().to_string();
-    tasks.spawn(admin.serve(background.clone()));
-    Ok(Some(address))
+    metrics.registry().register_collector(Box::new(live));
+    metrics
 }
 
 /// The tables and the stream are there, or one clear error.

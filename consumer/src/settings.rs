@@ -114,9 +114,11 @@ impl Settings {
     }
 
     fn check(&self) -> Result<(), Error> {
-        self.worker
-            .check()
-            .map_err(|error| Error::Settings(error.to_string()))?;
+        let protocol = self.worker.protocol.check().map_err(|error| error.to_string());
+        let worker = self.worker.check().map_err(|error| error.to_string());
+        protocol
+            .and(worker)
+            .map_err(|text| Error::Settings(in_our_words(&text)))?;
         let drain = self.worker.drain_timeout;
         let rules = [
             (
@@ -151,6 +153,30 @@ impl Settings {
     }
 }
 
+/// The client library's names in a message, as the file spells them.
+fn in_our_words(text: &str) -> String {
+    let names = [
+        ("renew_every", "renew_interval_millis"),
+        ("failover_after", "failover_time_millis"),
+        ("poll_every", "poll_interval_millis"),
+        ("settle_for", "settle_time_millis"),
+        ("handoff_timeout", "handoff_timeout_millis"),
+        ("margin", "clock_margin_millis"),
+        ("max_leases", "max_leases_for_worker"),
+        ("idle_between_reads", "idle_time_between_reads_millis"),
+        ("read_records_max", "max_records"),
+        ("memory_max", "memory_max_bytes"),
+        ("retry_pause (", "retry_pause_millis ("),
+        ("retry_pause_max (", "retry_pause_max_millis ("),
+        ("drain_timeout", "drain_timeout_millis"),
+        ("request_timeout", "request_timeout_millis"),
+        ("sync_every", "shard_sync_interval_millis"),
+    ];
+    names
+        .iter()
+        .fold(text.to_owned(), |text, (theirs, ours)| text.replace(theirs, ours))
+}
+
 /// The client library's part of the settings.
 fn worker(keys: &Keys) -> Result<WorkerConfig, Error> {
     let base = WorkerConfig::default();
@@ -170,7 +196,11 @@ fn worker(keys: &Keys) -> Result<WorkerConfig, Error> {
         retry_pause: over(base.retry_pause, keys.retry_pause_millis),
         retry_pause_max: over(base.retry_pause_max, keys.retry_pause_max_millis),
         drain_timeout: over(base.drain_timeout, keys.drain_timeout_millis),
-        request_timeout: over(base.request_timeout, keys.request_timeout_millis),
+        // A renewal that hangs is sent again twice before its window ends.
+        request_timeout: over(
+            base.request_timeout.min(protocol.failover_after * 3 / 10),
+            keys.request_timeout_millis,
+        ),
         protocol,
         ..base
     })
@@ -180,7 +210,12 @@ fn worker(keys: &Keys) -> Result<WorkerConfig, Error> {
 fn protocol(keys: &Keys) -> Result<ProtocolConfig, Error> {
     let base = ProtocolConfig::default();
     let failover_after = over(base.failover_after, keys.failover_time_millis);
-    let poll_every = over(base.poll_every.min(failover_after / 5), keys.poll_interval_millis);
+    // A shorter settle time alone brings a shorter poll with it.
+    let polls = base.poll_every.min(failover_after / 5);
+    let settled = keys
+        .settle_time_millis
+        .map(|millis| Duration::from_millis(millis) * 10 / 12);
+    let poll_every = over(settled.map_or(polls, |most| polls.min(most)), keys.poll_interval_millis);
     let settle_for = over(poll_every * 12 / 10, keys.settle_time_millis);
     let protocol = ProtocolConfig {
         failover_after,

@@ -28,7 +28,7 @@ pub struct Args {
     /// Records per second; the fact row `control/producer` {"recordsPerSecond": N} changes it while it runs
     #[arg(long, value_name = "N", default_value_t = 40.0)]
     pub records_per_second: f64,
-    /// Size of a record's payload
+    /// Size of a record
     #[arg(long, value_name = "BYTES", default_value_t = 256)]
     pub record_bytes: usize,
     /// Lanes; records of one lane stay in order, and the lanes are spread evenly over all hash keys

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use kinex_aws::{Access, Clients, Fault, FaultKind};
@@ -76,7 +75,7 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> Result<(), Error
         stream: clients.sender(&args.stream),
         source: plan.source.clone(),
         lanes: args.lanes,
-        record_bytes: args.record_bytes,
+        record_bytes: plan.record_bytes,
         most: plan.most,
         records: args.records.unwrap_or(u64::MAX),
         rate: rates,
@@ -106,6 +105,7 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> Result<(), Error
 struct Plan {
     source: String,
     rate: f64,
+    record_bytes: usize,
     most: usize,
 }
 
@@ -130,16 +130,19 @@ impl Plan {
         }
         let limits = Limits::default();
         let key = lane_key(args.lanes).len();
-        let most = limits.fit(args.record_bytes + key).ok_or_else(|| {
-            let most = limits.record_bytes - key;
-            Error::Settings(format!(
-                "--record-bytes must be at most {most}, not {}",
-                args.record_bytes
-            ))
-        })?;
+        if args.record_bytes > limits.record_bytes {
+            return Err(Error::Settings(format!(
+                "--record-bytes must be at most {}, not {}",
+                limits.record_bytes, args.record_bytes
+            )));
+        }
+        // The limit counts the partition key as well.
+        let record_bytes = args.record_bytes.min(limits.record_bytes - key);
+        let most = limits.fit(record_bytes + key).expect("made to fit");
         Ok(Self {
             source: format!("{run}/{}", &incarnation[..8]),
             rate,
+            record_bytes,
             most,
         })
     }
@@ -194,15 +197,15 @@ async fn serve(
     background: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) -> Result<String, Error> {
+    let admin = Admin::bind(address).await;
+    let admin = admin.map_err(|error| Error::Start(error.to_string()))?;
+    let address = admin.address().to_string();
     let mut metrics = Metrics::new("producer", env!("CARGO_PKG_VERSION"));
     meters.register(metrics.registry());
     metrics
         .registry()
         .register_collector(Box::new(Live(clients.requests().clone())));
-    let admin = Admin::bind(address, Arc::new(metrics), health.clone()).await;
-    let admin = admin.map_err(|error| Error::Start(error.to_string()))?;
-    let address = admin.address().to_string();
-    tasks.spawn(admin.serve(background.clone()));
+    tasks.spawn(admin.serve(metrics, health.clone(), background.clone()));
     Ok(address)
 }
 

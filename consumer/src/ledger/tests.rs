@@ -1,1 +1,120 @@
+//! What is written when, against rows in memory that can fail.
 
+use kinex_core::id::Epoch;
+use kinex_kcl::ports::FaultKind;
+
+use super::*;
+
+#[derive(Clone, Debug, Default)]
+struct Memory {
+    rows: Arc<Mutex<BTreeMap<String, String>>>,
+    broken: Arc<Mutex<bool>>,
+}
+
+impl Memory {
+    fn fail(&self, broken: bool) {
+        *self.broken.lock().unwrap() = broken;
+    }
+
+    fn term(&self, id: &str) -> Option<Term> {
+        let rows = self.rows.lock().unwrap();
+        rows.get(id).map(|body| serde_json::from_str(body).unwrap())
+    }
+}
+
+impl Rows for Memory {
+    async fn put(&self, id: &str, body: &str) -> Result<(), Fault> {
+        if *self.broken.lock().unwrap() {
+            return Err(Fault {
+                kind: FaultKind::Unreachable,
+                request: "UpdateItem".to_owned(),
+                message: "broken on purpose".to_owned(),
+                source: None,
+            });
+        }
+        self.rows.lock().unwrap().insert(id.to_owned(), body.to_owned());
+        Ok(())
+    }
+
+    async fn get(&self, id: &str) -> Result<Option<String>, Fault> {
+        Ok(self.rows.lock().unwrap().get(id).cloned())
+    }
+}
+
+fn term(epoch: u64, started_ms: u64) -> Term {
+    Term::starting("s".into(), Epoch(epoch), "w".into(), "i".into(), started_ms)
+}
+
+fn header(n: u64) -> Header {
+    Header {
+        source: "run/1".to_owned(),
+        lane: 0,
+        n,
+    }
+}
+
+#[tokio::test]
+async fn a_row_holds_every_delivery_before_the_flush_and_is_written_once() {
+    let memory = Memory::default();
+    let ledger = Ledger::new(memory.clone(), Meters::default());
+    let entry = ledger.begin(term(1, 0));
+    entry.deliver(Some(&header(0)));
+    entry.deliver(None);
+    ledger.flush(&entry).await.unwrap();
+    assert_eq!(memory.term("s/1").unwrap().delivered(), 2);
+    memory.rows.lock().unwrap().clear();
+    ledger.flush(&entry).await.unwrap();
+    assert!(memory.term("s/1").is_none(), "nothing changed, so nothing is written");
+    entry.deliver(Some(&header(1)));
+    assert_eq!(ledger.close().await, 0);
+    assert_eq!(memory.term("s/1").unwrap().delivered(), 3);
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_written_stays_to_be_written() {
+    let memory = Memory::default();
+    let ledger = Ledger::new(memory.clone(), Meters::default());
+    let entry = ledger.begin(term(1, 0));
+    memory.fail(true);
+    entry.end(TermEnd::Handed);
+    assert!(ledger.flush(&entry).await.is_err());
+    assert_eq!(ledger.close().await, 1);
+    memory.fail(false);
+    assert_eq!(ledger.close().await, 0);
+    assert!(memory.term("s/1").unwrap().end.is_some());
+}
+
+#[tokio::test]
+async fn a_lease_that_comes_back_in_the_same_epoch_goes_on_in_its_row() {
+    let memory = Memory::default();
+    let ledger = Ledger::new(memory.clone(), Meters::default());
+    let entry = ledger.begin(term(1, 0));
+    entry.deliver(Some(&header(0)));
+    entry.end(TermEnd::Handed);
+    ledger.flush(&entry).await.unwrap();
+    let again = ledger.begin(term(1, 0));
+    again.deliver(Some(&header(1)));
+    ledger.flush(&again).await.unwrap();
+    let row = memory.term("s/1").unwrap();
+    assert_eq!((row.delivered(), row.repeats(), row.end), (2, 0, None));
+}
+
+#[tokio::test]
+async fn the_time_unread_runs_from_the_end_of_the_term_before() {
+    let memory = Memory::default();
+    let ledger = Ledger::new(memory.clone(), Meters::default());
+    let mut before = term(4, 0);
+    before.end = Some((1_000, TermEnd::Handed));
+    memory
+        .put("s/4", &serde_json::to_string(&before).unwrap())
+        .await
+        .unwrap();
+    let unread = |epoch| {
+        let ledger = ledger.clone();
+        async move { ledger.unread_before(&term(epoch, 1_250)).await }
+    };
+    assert_eq!(unread(5).await, Some(Duration::from_millis(250)), "handed on");
+    assert_eq!(unread(6).await, Some(Duration::from_millis(250)), "released and taken");
+    assert_eq!(unread(7).await, None);
+    assert_eq!(unread(0).await, None);
+}

@@ -1,14 +1,19 @@
-//! Logs: on stderr, as fields, without colour codes.
+//! Logs: on stderr, as fields, without colour codes, and without floods.
+
+mod flood;
 
 use std::io;
 use std::str::FromStr;
 
 use tracing::{Level, Metadata};
 use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
-use tracing_subscriber::fmt;
+use tracing_subscriber::fmt::format::JsonFields;
+use tracing_subscriber::fmt::{self, format};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, registry};
+
+use self::flood::Calm;
 
 /// How a log line is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -59,7 +64,7 @@ pub enum Error {
 ///
 /// # Errors
 /// When the filter cannot be read, or logging is already set up.
-pub fn init(filter: Option<&str>, format: Format) -> Result<(), Error> {
+pub fn init(filter: Option<&str>, how: Format) -> Result<(), Error> {
     let from_env = std::env::var("RUST_LOG").ok().filter(|text| !text.is_empty());
     let directives = filter
         .map(str::to_owned)
@@ -70,9 +75,13 @@ pub fn init(filter: Option<&str>, format: Format) -> Result<(), Error> {
         reason: error.to_string(),
     })?;
     let filter = wanted.and(filter_fn(harmless));
-    let layer = match format {
-        Format::Text => fmt::layer().with_writer(io::stderr).boxed(),
-        Format::Json => fmt::layer().json().flatten_event(true).with_writer(io::stderr).boxed(),
+    let layer = fmt::layer().with_writer(io::stderr);
+    let layer = match how {
+        Format::Text => layer.event_format(Calm::new(format(), false)).boxed(),
+        Format::Json => layer
+            .fmt_fields(JsonFields::new())
+            .event_format(Calm::new(format().json().flatten_event(true), true))
+            .boxed(),
     };
     registry()
         .with(layer.with_filter(filter))
@@ -82,6 +91,36 @@ pub fn init(filter: Option<&str>, format: Format) -> Result<(), Error> {
 
 /// Whether a line cannot hold the body of a request.
 fn harmless(meta: &Metadata<'_>) -> bool {
+    tame(*meta.level(), meta.target())
+}
+
+fn tame(level: Level, target: &str) -> bool {
     let wire = ["aws_", "hyper", "h2", "rustls", "reqwest"];
-    *meta.level() <= Level::INFO || !wire.iter().any(|library| meta.target().starts_with(library))
+    level <= Level::INFO || !wire.iter().any(|library| target.starts_with(library))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wire_is_never_logged_in_detail() {
+        for target in [
+            "aws_smithy_runtime::client::http",
+            "aws_config",
+            "hyper::proto::h1",
+            "rustls::client",
+        ] {
+            assert!(!tame(Level::DEBUG, target) && !tame(Level::TRACE, target), "{target}");
+            assert!(tame(Level::INFO, target) && tame(Level::ERROR, target), "{target}");
+        }
+        assert!(tame(Level::TRACE, "kinex_kcl::driver"));
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_named() {
+        let error = init(Some("info,=,x=loud"), Format::Text).unwrap_err().to_string();
+        assert!(error.contains("x=loud"), "{error}");
+        assert!("yaml".parse::<Format>().unwrap_err().to_string().contains("json"));
+    }
 }

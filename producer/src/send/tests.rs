@@ -43,7 +43,7 @@ impl Stream for Scripted {
         let mut lost = false;
         for (at, entry) in entries.iter().enumerate() {
             let header = Header::parse(&entry.data).unwrap();
-            let mut take = || {
+            let take = || {
                 self.taken
                     .lock()
                     .unwrap()

@@ -1,5 +1,7 @@
 //! Both programs in this process, against the embedded endpoints: what the audit says after what happened.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 

@@ -149,7 +149,7 @@ fn the_sample_is_what_you_get_without_a_file() {
 fn the_sample_names_every_key() {
     for key in Keys::NAMES {
         assert!(
-            SAMPLE.contains(&format!("{key}")),
+            SAMPLE.contains(key),
             "{key} is not in deploy/consumer.yaml"
         );
     }

@@ -122,10 +122,12 @@ struct Pages {
     metrics: Arc<Metrics>,
     health: Health,
     scrapes: Arc<Semaphore>,
-    /// The last body and when it was made.
-    body: Arc<Mutex<Option<(Instant, Arc<str>)>>>,
+    body: Arc<Mutex<Option<Body>>>,
     body_age: Duration,
 }
+
+/// The text of a scrape, and when it was made.
+type Body = (Instant, Arc<str>);
 
 impl Pages {
     fn body(&self) -> Arc<str> {

@@ -167,6 +167,30 @@ fn nothing_changes_in_a_run_that_has_ended() {
 }
 
 #[test]
+fn a_step_that_waits_writes_nothing_while_nothing_changes() {
+    let soak = Action::Pause {
+        lasting: Duration::from_secs(3_000),
+    };
+    let mut wanted = spec(6, 2, vec![step("steady", wait()), step("soak", soak)]);
+    wanted.steps[1].timeout = Duration::from_secs(4_000);
+    let (mut model, mut status) = (Model::new(), Status::default());
+    let mut still = 0;
+    for _ in 0..400 {
+        let decision = decide(&wanted, &status, &model.observe(), model.now);
+        let soaks = status.steps.len() == 2 && status.steps[1].message.is_some();
+        still += u32::from(soaks);
+        assert!(
+            !soaks || (decision.status == status && decision.effects.is_empty()),
+            "{decision:#?}"
+        );
+        status = decision.status;
+        decision.effects.iter().for_each(|effect| model.apply(effect));
+        model.pass(Duration::from_millis(250));
+    }
+    assert!(still > 200, "the step was watched {still} times");
+}
+
+#[test]
 fn a_failed_assertion_shows_the_expression_and_the_values() {
     let all = vec![Assertion {
         name: "three-each".to_owned(),

@@ -166,7 +166,7 @@ impl Failure {
                         )
                     }
                     FaultKind::IteratorExpired => "get a new iterator behind the last record".into(),
-                    FaultKind::Service | FaultKind::Unreachable => format!("{place} failed: try again").into(),
+                    FaultKind::Service | FaultKind::Unreachable => format!("{place} failed: try again"),
                     FaultKind::Invalid => return said,
                 };
                 format!("{said}; {step}")

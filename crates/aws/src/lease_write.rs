@@ -142,13 +142,44 @@ fn progress(key: &ShardId, by: &Fence, checkpoint: &Checkpoint, children: &BTree
         .value("holder", s(&by.worker))
         .when_is(INCARNATION, Some(s(&by.incarnation)))
         .when_count_is(EPOCH, by.epoch.0);
-    let written = final_checkpoint(held, Some(checkpoint))
+    let written = final_checkpoint(forward(held, checkpoint), Some(checkpoint))
         .set(OWNER_SWITCHES, n(0))
         .count(COUNTER);
     if children.is_empty() {
         written
     } else {
         written.add_all(CHILDREN, encode_shards(children))
+    }
+}
+
+/// The checkpoint of the row may become this one. Sequence numbers are texts in the table: of two without leading zeros
+/// the longer one is greater, and of two that are equally long the one that sorts later.
+fn forward(row: Expression, checkpoint: &Checkpoint) -> Expression {
+    let none_yet = format!("#{CHECKPOINT} IN (:latest, :trimHorizon, :atTimestamp)");
+    let condition = match checkpoint {
+        Checkpoint::ShardEnd => return row,
+        Checkpoint::Latest | Checkpoint::TrimHorizon | Checkpoint::AtTimestamp => none_yet,
+        Checkpoint::At(_) => {
+            let same_record = format!(
+                "#{CHECKPOINT} = :{CHECKPOINT} AND (attribute_not_exists(#{SUB_SEQUENCE}) OR #{SUB_SEQUENCE} <= \
+                 :{SUB_SEQUENCE})"
+            );
+            let same_length = format!("#{CHECKPOINT} < :{CHECKPOINT} OR ({same_record})");
+            let behind =
+                format!("size(#{CHECKPOINT}) < :digits OR (size(#{CHECKPOINT}) = :digits AND ({same_length}))");
+            format!("({none_yet} OR (#{CHECKPOINT} <> :shardEnd AND ({behind})))")
+        }
+    };
+    let row = row
+        .when(&condition)
+        .value("latest", s("LATEST"))
+        .value("trimHorizon", s("TRIM_HORIZON"))
+        .value("atTimestamp", s("AT_TIMESTAMP"));
+    match checkpoint {
+        Checkpoint::At(position) => row
+            .value("shardEnd", s(SHARD_END))
+            .value("digits", n(position.sequence.as_str().len())),
+        _ => row,
     }
 }
 
@@ -262,6 +293,7 @@ mod tests {
                 checkpoint: None,
             },
             checkpoint(at, &[]),
+            checkpoint(Checkpoint::TrimHorizon, &[]),
             checkpoint(Checkpoint::ShardEnd, &["c", "d"]),
             LeaseWrite::Delete {
                 key: key.clone(),
@@ -280,6 +312,20 @@ mod tests {
             }
         }
         insta::assert_snapshot!(text);
+    }
+
+    /// DynamoDB refuses a value that no expression uses; other implementations do not.
+    #[test]
+    fn every_value_is_used_and_every_used_one_is_there() {
+        for write in every_write() {
+            for expression in [Some(expression(&write)), yield_to_java(&write)].into_iter().flatten() {
+                let text = [expression.condition(), expression.update()].into_iter().flatten();
+                let text = text.collect::<Vec<_>>().join(" ");
+                let name = |rest: &str| rest.chars().take_while(char::is_ascii_alphanumeric).collect::<String>();
+                let used: BTreeSet<String> = text.split(':').skip(1).map(|rest| format!(":{}", name(rest))).collect();
+                assert_eq!(used, expression.values().into_keys().collect(), "{expression}");
+            }
+        }
     }
 
     #[test]

@@ -126,7 +126,8 @@ impl Shaped {
     /// The table as it is; `None` when there is none.
     async fn look(&self) -> Result<Option<TableDescription>, Fault> {
         let client = self.table.clients().plans();
-        let answer = client.describe_table().table_name(self.table.name()).send().await;
+        // The futures of the SDK are large, and several of these run side by side.
+        let answer = Box::pin(client.describe_table().table_name(self.table.name()).send()).await;
         let described = match answer {
             Ok(answer) => answer.table,
             Err(error) => match Failure::of(&error) {
@@ -178,7 +179,7 @@ impl Shaped {
                 .key_schema(key.expect("name and kind are given"))
                 .attribute_definitions(attribute.expect("name and type are given"));
         }
-        match request.send().await {
+        match Box::pin(request.send()).await {
             Ok(_) => info!(table = self.table.name(), "table created"),
             Err(error) => match error.as_service_error() {
                 Some(CreateTableError::ResourceInUseException(_) | CreateTableError::LimitExceededException(_)) => {}
@@ -195,7 +196,7 @@ impl Shaped {
         while let Some(described) = self.look().await? {
             if described.table_status != Some(TableStatus::Deleting) {
                 let client = self.table.clients().plans();
-                let answer = client.delete_table().table_name(self.table.name()).send().await;
+                let answer = Box::pin(client.delete_table().table_name(self.table.name()).send()).await;
                 match answer.map_err(|error| Failure::of(&error)) {
                     Err(failure) if !matches!(failure.kind(), FaultKind::Missing | FaultKind::Throttled) => {
                         return Err(asked.failed(&failure));

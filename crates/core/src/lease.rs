@@ -242,7 +242,8 @@ pub enum LeaseWrite {
         /// The final checkpoint; `None` leaves the last one.
         checkpoint: Option<Checkpoint>,
     },
-    /// Writes progress. [`Checkpoint::ShardEnd`] also names the children, when they are known.
+    /// Writes progress, and only forward: an earlier attempt of the same owner may arrive late, behind a newer checkpoint
+    /// or even behind the shard's end. [`Checkpoint::ShardEnd`] also names the children, when they are known.
     Checkpoint {
         /// The lease.
         key: ShardId,
@@ -345,7 +346,7 @@ impl LeaseWrite {
                     && row.epoch == by.epoch
             }
             Self::Yield { by, .. } => row.checkpoint_owner.as_ref() == Some(&by.worker) && row.held_by(by),
-            Self::Checkpoint { by, .. } => row.held_by(by),
+            Self::Checkpoint { by, checkpoint, .. } => row.held_by(by) && row.checkpoint.may_become(checkpoint),
             Self::Delete { epoch, .. } => row.finished() && row.epoch == *epoch,
         }
     }

@@ -3,13 +3,15 @@
 //! The SDK sends such a write again. What comes back must show the row as it is, so that the writer recognises its own
 //! write and never takes it for a lost lease.
 
-use kinex_aws::FaultKind;
+use kinex_aws::{Access, Clients, FaultKind, RequestCount};
 use kinex_core::id::{Epoch, Incarnation, ShardId};
 use kinex_core::lease::{Checkpoint, Fence, Lease, LeaseWrite, Position, Process};
 use kinex_core::member::Written;
 use kinex_core::worker::{WorkerRow, WorkerWrite};
 use kinex_embedded::{Fault, Rule, Service};
 use kinex_kcl::ports::LeaseStore;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::bench::Bench;
 
@@ -233,23 +235,97 @@ async fn a_beat_whose_answer_is_lost_counts_twice_and_is_not_refused() {
     }
 }
 
+fn take(key: &str, counter: u64) -> LeaseWrite {
+    let mut seen = owned().seen();
+    seen.counter = counter;
+    LeaseWrite::Take {
+        key: key.into(),
+        to: process("new"),
+        seen,
+    }
+}
+
 #[tokio::test]
 async fn a_refusal_without_the_row_is_completed_by_a_read() {
     let bench = Bench::start().await;
-    let (store, _) = bench.store().await;
-    let take = LeaseWrite::Take {
-        key: KEY.into(),
-        to: process("new"),
-        seen: owned().seen(),
+    let (store, application) = bench.store().await;
+    store
+        .write_lease(&LeaseWrite::Create(Box::new(owned())))
+        .await
+        .expect("create");
+    let silent = Access {
+        dynamodb_endpoint: Some(proxy(&bench.endpoints.dynamodb_url()).await),
+        ..crate::bench::access(&bench.endpoints)
     };
-    assert_eq!(
-        store.write_lease(&take).await.expect("an answer"),
-        Written::Refused(None)
-    );
-    let requests = bench.clients.requests().snapshot();
+    let clients = Clients::connect(&silent).await.expect("loopback needs nothing");
+    let store = clients.leases(&application);
+    let refused = store.write_lease(&take(KEY, 99)).await.expect("an answer");
+    assert_eq!(refused, Written::Refused(Some(owned())));
+    let missing = store.write_lease(&take("nobody", 3)).await.expect("an answer");
+    assert_eq!(missing, Written::Refused(None));
+    let requests = clients.requests().snapshot();
     let count = |api: &str, outcome: &str| {
-        let same = |count: &&kinex_aws::RequestCount| count.api == api && count.outcome == outcome;
+        let same = |count: &&RequestCount| count.api == api && count.outcome == outcome;
         requests.iter().find(same).map_or(0, |count| count.count)
     };
-    assert_eq!((count("UpdateItem", "conflict"), count("GetItem", "ok")), (1, 1));
+    assert_eq!((count("UpdateItem", "conflict"), count("GetItem", "ok")), (2, 2));
+}
+
+/// Some services send no item along with a refusal. This one asks the endpoint behind it not to: the text that it puts
+/// in has the same length, so that nothing else of the request changes.
+async fn proxy(url: &str) -> String {
+    let behind = url.strip_prefix("http://").expect("plain").to_owned();
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("bound");
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let (mut asks, mut hears) = client.into_split();
+            let server = TcpStream::connect(&behind).await.expect("the endpoint");
+            let (mut answers, mut takes) = server.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut answers, &mut hears).await });
+            tokio::spawn(async move {
+                let mut buffer = vec![0; 65_536];
+                while let Ok(length @ 1..) = asks.read(&mut buffer).await {
+                    let text = String::from_utf8_lossy(&buffer[..length]).replace("\"ALL_OLD\"", "\"NONE\"   ");
+                    takes.write_all(text.as_bytes()).await.expect("the endpoint listens");
+                }
+            });
+        }
+    });
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn an_earlier_checkpoint_that_arrives_late_changes_nothing() {
+    let bench = Bench::start().await;
+    let (store, _) = bench.store().await;
+    store
+        .write_lease(&LeaseWrite::Create(Box::new(owned())))
+        .await
+        .expect("create");
+    let checkpoint = |checkpoint| LeaseWrite::Checkpoint {
+        key: KEY.into(),
+        by: fence(),
+        checkpoint,
+        children: [].into(),
+    };
+    let at = |sequence: u128| {
+        Checkpoint::At(Position {
+            sequence: sequence.into(),
+            sub: 0,
+        })
+    };
+    for (newer, older) in [
+        (at(10), at(9)),
+        (at(10), Checkpoint::TrimHorizon),
+        (Checkpoint::ShardEnd, at(10)),
+    ] {
+        let written = store.write_lease(&checkpoint(newer.clone())).await.expect("write");
+        assert!(matches!(written, Written::Done(Some(_))), "{written:?}");
+        let late = store.write_lease(&checkpoint(older)).await.expect("write");
+        assert!(
+            matches!(&late, Written::Refused(Some(row)) if row.checkpoint == newer),
+            "{late:?}"
+        );
+    }
 }

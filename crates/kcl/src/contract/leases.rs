@@ -1,7 +1,7 @@
 //! Lease rows: every write on every row, and reads.
 
 use kinex_core::id::{Epoch, HashRange, Incarnation, SequenceNumber, ShardId, WorkerId};
-use kinex_core::lease::{Checkpoint, Fence, Lease, LeaseWrite, Position, Process, Refused};
+use kinex_core::lease::{Checkpoint, Fence, Lease, LeaseWrite, Position, Process, Refused, Seen};
 use kinex_core::member::Written;
 
 use super::StoreBench;
@@ -67,7 +67,7 @@ pub(super) async fn unknown_attributes_survive(bench: &impl StoreBench) {
             key: key.clone(),
             by: me(),
         },
-        checkpoint(&key, me(), at(9, 0)),
+        checkpoint(&key, me(), at(SEQUENCE + 9, 0)),
         LeaseWrite::Ask {
             key: key.clone(),
             from: me().worker,
@@ -77,7 +77,7 @@ pub(super) async fn unknown_attributes_survive(bench: &impl StoreBench) {
         LeaseWrite::Yield {
             key: key.clone(),
             by: me(),
-            checkpoint: Some(at(10, 1)),
+            checkpoint: Some(at(SEQUENCE + 10, 1)),
         },
     ] {
         row = write.apply(Some(&row)).expect("the model allows it").expect("a row");
@@ -90,6 +90,9 @@ pub(super) async fn unknown_attributes_survive(bench: &impl StoreBench) {
         );
     }
 }
+
+/// The sequence number of the catalogue's rows.
+const SEQUENCE: u128 = 49_590_338_271_490_256_608_559_692_538_361_571_095;
 
 /// More than a page of DynamoDB (1 MB), put in out of order.
 pub(super) async fn a_scan_has_every_row_in_order(bench: &impl StoreBench) {
@@ -167,7 +170,7 @@ fn owned() -> Lease {
         owner: Some(me().worker),
         incarnation: Some(me().incarnation),
         counter: 17,
-        checkpoint: at(49_590_338_271_490_256_608_559_692_538_361_571_095, 3),
+        checkpoint: at(SEQUENCE, 3),
         owner_switches: 2,
         parents: [ShardId::from("shardId-a"), ShardId::from("shardId-b")].into(),
         hash_range: Some(HashRange::FULL),
@@ -200,6 +203,13 @@ fn rows() -> Vec<Option<Lease>> {
         incarnation: Some(Incarnation::from("inc-before")),
         ..owned()
     };
+    let starting = [Checkpoint::TrimHorizon, Checkpoint::Latest, Checkpoint::AtTimestamp]
+        .map(|checkpoint| Lease { checkpoint, ..owned() });
+    // Its owner's name and process, and yet somebody else delivers.
+    let not_yet = Lease {
+        checkpoint_owner: Some(other().worker),
+        ..owned()
+    };
     let moved_on = Lease {
         epoch: Epoch(6),
         ..owned()
@@ -218,9 +228,13 @@ fn rows() -> Vec<Option<Lease>> {
         finished,
         reborn,
         moved_on,
+        not_yet,
         from_java,
     ];
-    [None].into_iter().chain(rows.map(Some)).collect()
+    [None]
+        .into_iter()
+        .chain(rows.into_iter().chain(starting).map(Some))
+        .collect()
 }
 
 /// The catalogue of writes: those that fit one of the rows, and those that miss one by a single column.
@@ -231,18 +245,29 @@ fn writes() -> Vec<LeaseWrite> {
         LeaseWrite::Create(Box::new(handing_over())),
     ];
     for seen in [unowned().seen(), owned().seen(), handing_over().seen()] {
-        let mut late = seen.clone();
-        late.counter += 1;
-        writes.push(LeaseWrite::Take {
-            key: key(),
-            to: third(),
-            seen,
-        });
-        writes.push(LeaseWrite::Take {
-            key: key(),
-            to: third(),
-            seen: late,
-        });
+        let late = Seen {
+            counter: seen.counter + 1,
+            ..seen.clone()
+        };
+        let earlier = Seen {
+            epoch: Epoch(4),
+            ..seen.clone()
+        };
+        let from_another = Seen {
+            checkpoint_owner: Some(third().worker),
+            ..seen.clone()
+        };
+        let for_another = Seen {
+            next_incarnation: Some(third().incarnation),
+            ..seen.clone()
+        };
+        for seen in [seen, late, earlier, from_another, for_another] {
+            writes.push(LeaseWrite::Take {
+                key: key(),
+                to: third(),
+                seen,
+            });
+        }
     }
     for epoch in [Epoch(5), Epoch(4)] {
         let from = me().worker;
@@ -295,7 +320,14 @@ fn writes() -> Vec<LeaseWrite> {
             });
         }
         for progress in [
+            // Forward, the same again, and back: fewer digits, a smaller number, an earlier place inside the record.
+            at(SEQUENCE + 1, 0),
+            at(SEQUENCE * 5, 0),
+            at(SEQUENCE, 4),
+            at(SEQUENCE, 3),
             at(51, 7),
+            at(SEQUENCE - 1, 9),
+            at(SEQUENCE, 2),
             Checkpoint::TrimHorizon,
             Checkpoint::Latest,
             Checkpoint::AtTimestamp,

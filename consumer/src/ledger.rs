@@ -10,13 +10,13 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kinex_aws::{Facts, Fault};
+use kinex_aws::{Facts, Fault, FaultKind};
 use kinex_core::audit::{Delivery, Header, Term, TermEnd};
 use kinex_kcl::{CheckpointError, Checkpointer, Position};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::clock::now_ms;
 use crate::meters::Meters;
@@ -280,6 +280,13 @@ impl<R: Rows> Ledger<R> {
             Ok(()) => {
                 self.meters.audit_write("ok");
                 entry.state().written = version;
+            }
+            // It can never be written: a row too large for the table. Reading goes on all the same.
+            Err(fault) if fault.kind == FaultKind::Invalid => {
+                self.meters.audit_write("refused");
+                error!(row = id, error = %fault, "audit row refused: its shard goes on, the audit misses these deliveries");
+                entry.state().written = version;
+                return Ok(());
             }
             Err(fault) => {
                 self.meters.audit_write("failed");

@@ -162,6 +162,6 @@ fn place(checkpoint: &Checkpoint) -> String {
         Checkpoint::TrimHorizon => "TRIM_HORIZON".to_owned(),
         Checkpoint::AtTimestamp => "AT_TIMESTAMP".to_owned(),
         Checkpoint::ShardEnd => "SHARD_END".to_owned(),
-        Checkpoint::At(position) => format!("after {position}"),
+        Checkpoint::At(position) => position.to_string(),
     }
 }

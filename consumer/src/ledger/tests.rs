@@ -1,18 +1,17 @@
 //! What is written when, against rows in memory that can fail.
 
 use kinex_core::id::Epoch;
-use kinex_kcl::ports::FaultKind;
 
 use super::*;
 
 #[derive(Clone, Debug, Default)]
 struct Memory {
     rows: Arc<Mutex<BTreeMap<String, String>>>,
-    broken: Arc<Mutex<bool>>,
+    broken: Arc<Mutex<Option<FaultKind>>>,
 }
 
 impl Memory {
-    fn fail(&self, broken: bool) {
+    fn fail(&self, broken: Option<FaultKind>) {
         *self.broken.lock().unwrap() = broken;
     }
 
@@ -24,9 +23,9 @@ impl Memory {
 
 impl Rows for Memory {
     async fn put(&self, id: &str, body: &str) -> Result<(), Fault> {
-        if *self.broken.lock().unwrap() {
+        if let Some(kind) = *self.broken.lock().unwrap() {
             return Err(Fault {
-                kind: FaultKind::Unreachable,
+                kind,
                 request: "UpdateItem".to_owned(),
                 message: "broken on purpose".to_owned(),
                 source: None,
@@ -75,11 +74,11 @@ async fn a_row_that_cannot_be_written_stays_to_be_written() {
     let memory = Memory::default();
     let ledger = Ledger::new(memory.clone(), Meters::default());
     let entry = ledger.begin(term(1, 0));
-    memory.fail(true);
+    memory.fail(Some(FaultKind::Unreachable));
     entry.end(TermEnd::Handed);
     assert!(ledger.flush(&entry).await.is_err());
     assert_eq!(ledger.close().await, 1);
-    memory.fail(false);
+    memory.fail(None);
     assert_eq!(ledger.close().await, 0);
     assert!(memory.term("s/1").unwrap().end.is_some());
 }
@@ -117,4 +116,21 @@ async fn the_time_unread_runs_from_the_end_of_the_term_before() {
     assert_eq!(unread(6).await, Some(Duration::from_millis(250)), "released and taken");
     assert_eq!(unread(7).await, None);
     assert_eq!(unread(0).await, None);
+}
+
+#[tokio::test]
+async fn a_row_that_the_table_refuses_does_not_hold_its_shard_up() {
+    let memory = Memory::default();
+    let ledger = Ledger::new(memory.clone(), Meters::default());
+    let entry = ledger.begin(term(1, 0));
+    memory.fail(Some(FaultKind::Invalid));
+    ledger.flush(&entry).await.unwrap();
+    memory.fail(None);
+    entry.deliver(None);
+    ledger.flush(&entry).await.unwrap();
+    assert_eq!(
+        memory.term("s/1").unwrap().delivered(),
+        1,
+        "the next state is tried again"
+    );
 }

@@ -148,9 +148,6 @@ fn the_sample_is_what_you_get_without_a_file() {
 #[test]
 fn the_sample_names_every_key() {
     for key in Keys::NAMES {
-        assert!(
-            SAMPLE.contains(key),
-            "{key} is not in deploy/consumer.yaml"
-        );
+        assert!(SAMPLE.contains(key), "{key} is not in deploy/consumer.yaml");
     }
 }

@@ -43,5 +43,5 @@ pub async fn run(args: Args) -> Result<(), Error> {
 /// # Errors
 /// See [`Error`].
 pub async fn run_until(args: Args, stop: Stop) -> Result<(), Error> {
-    program::run(args, stop).await
+    Box::pin(program::run(args, stop)).await
 }

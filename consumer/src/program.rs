@@ -191,7 +191,7 @@ async fn prepare(clients: &Clients, settings: &Settings, health: &Health) -> Res
     let tables = clients.tables(&settings.application);
     patiently(|| async {
         if settings.create_tables {
-            tables.ensure().await
+            Box::pin(tables.ensure()).await
         } else {
             tables.check().await
         }

@@ -49,7 +49,7 @@ pub async fn run(args: Args) -> Result<(), Error> {
 /// # Errors
 /// See [`Error`].
 pub async fn run_until(args: Args, stop: CancellationToken) -> Result<(), Error> {
-    program::run(args, stop).await
+    Box::pin(program::run(args, stop)).await
 }
 
 /// The most records per second that may be asked for.

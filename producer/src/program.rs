@@ -154,7 +154,7 @@ async fn prepare(clients: &Clients, args: &Args, plan: &Plan) -> Result<(), Erro
     patiently(|| async { streams.describe(&args.stream).await.map(drop) }).await?;
     if let Some(application) = &args.application {
         let tables = clients.tables(application);
-        patiently(|| tables.ensure()).await?;
+        patiently(|| Box::pin(tables.ensure())).await?;
         let facts = clients.facts(application);
         let row = ProducerRow::starting(plan.source.clone(), rows::now_ms());
         let body = serde_json::to_string(&row).expect("a row is JSON");

@@ -1,12 +1,15 @@
 //! Where everything that happens in a worker is told and counted.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kinex_core::id::ShardId;
 use kinex_core::member::Hold;
+use kinex_core::time::Moment;
 
+use crate::clock;
 use crate::events::{Events, WorkerEvent};
 use crate::ports::{Fault, FaultKind};
 use crate::worker::{HoldStatus, Status};
@@ -16,9 +19,75 @@ use crate::worker::{HoldStatus, Status};
 pub(crate) struct Board {
     pub(crate) events: Events,
     pub(crate) status: Arc<Mutex<Status>>,
+    told: Arc<Mutex<Told>>,
 }
 
+/// What need not be told again for now.
+#[derive(Debug, Default)]
+struct Told {
+    /// When a failure of this request was last logged, and how many have not been since.
+    failures: BTreeMap<(&'static str, FaultKind), (Moment, u64)>,
+    /// Rows that could not be read at the last scan.
+    unreadable: BTreeSet<(String, String)>,
+}
+
+/// A request that fails for long is logged this often.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
 impl Board {
+    pub(crate) fn new(events: Events, status: Arc<Mutex<Status>>) -> Self {
+        Self {
+            events,
+            status,
+            told: Arc::default(),
+        }
+    }
+
+    /// Tells of the rows that a scan could not read, each once for as long as it stays so.
+    pub(crate) fn unreadable(&self, rows: &[(String, String)]) {
+        let rows: BTreeSet<_> = rows.iter().cloned().collect();
+        let before = std::mem::replace(&mut self.told().unreadable, rows.clone());
+        for (key, reason) in rows.difference(&before).cloned() {
+            self.tell(WorkerEvent::UnreadableLease { key, reason });
+        }
+    }
+
+    fn failed(&self, request: &'static str, fault: &Fault) {
+        self.count(request, outcome(fault.kind));
+        // An iterator that is too old is a matter of course.
+        if fault.kind == FaultKind::IteratorExpired {
+            return;
+        }
+        if let Some(unlogged) = self.log_due(request, fault.kind, clock::now()) {
+            crate::log::failure(fault, unlogged);
+        }
+        self.events.tell_quietly(WorkerEvent::RequestFailed {
+            request: fault.request.clone(),
+            kind: fault.kind,
+            message: fault.message.clone(),
+        });
+    }
+
+    /// Whether a failure is to be logged, and how many were not since the last one that was.
+    fn log_due(&self, request: &'static str, kind: FaultKind, now: Moment) -> Option<u64> {
+        let mut told = self.told();
+        match told.failures.get_mut(&(request, kind)) {
+            Some((at, unlogged)) if now.since(*at) < LOG_EVERY => {
+                *unlogged += 1;
+                None
+            }
+            entry => {
+                let unlogged = entry.map_or(0, |(_, unlogged)| *unlogged);
+                told.failures.insert((request, kind), (now, 0));
+                Some(unlogged)
+            }
+        }
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn tell(&self, event: WorkerEvent) {
         self.events.tell(event);
     }
@@ -63,19 +132,8 @@ impl Board {
                 source: None,
             })
         });
-        match &answer {
-            Ok(_) => {}
-            Err(fault) => {
-                self.count(request, outcome(fault.kind));
-                // An iterator that is too old is a matter of course.
-                if fault.kind != FaultKind::IteratorExpired {
-                    self.tell(WorkerEvent::RequestFailed {
-                        request: fault.request.clone(),
-                        kind: fault.kind,
-                        message: fault.message.clone(),
-                    });
-                }
-            }
+        if let Err(fault) = &answer {
+            self.failed(request, fault);
         }
         answer
     }
@@ -91,5 +149,32 @@ fn outcome(kind: FaultKind) -> &'static str {
         FaultKind::Missing => "missing",
         FaultKind::IteratorExpired => "iterator-expired",
         FaultKind::Invalid => "invalid",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kinex_core::lease::Process;
+
+    use super::*;
+
+    #[test]
+    fn a_hot_error_is_logged_every_ten_seconds_with_its_count() {
+        let process = Process {
+            worker: "worker-0".into(),
+            incarnation: "inc".into(),
+        };
+        let board = Board::new(Events::new(1), Arc::new(Mutex::new(Status::starting(&process))));
+        let due = |request, kind, millis| board.log_due(request, kind, Moment::millis(millis));
+        assert_eq!(due("beat", FaultKind::Throttled, 1_000), Some(0));
+        assert_eq!(due("beat", FaultKind::Throttled, 2_000), None);
+        assert_eq!(due("beat", FaultKind::Throttled, 10_999), None);
+        assert_eq!(
+            due("beat", FaultKind::Denied, 10_999),
+            Some(0),
+            "another kind of failure is news"
+        );
+        assert_eq!(due("beat", FaultKind::Throttled, 11_000), Some(2));
+        assert_eq!(due("beat", FaultKind::Throttled, 21_000), Some(0));
     }
 }

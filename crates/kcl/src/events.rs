@@ -200,9 +200,14 @@ impl Events {
         self.sender.subscribe()
     }
 
+    /// Without a log line.
+    pub(crate) fn tell_quietly(&self, event: WorkerEvent) {
+        let _ = self.sender.send(event);
+    }
+
     /// Never waits: nobody listening, or somebody slow, is no concern of the worker's.
     pub(crate) fn tell(&self, event: WorkerEvent) {
         crate::log::event(&event);
-        let _ = self.sender.send(event);
+        self.tell_quietly(event);
     }
 }

@@ -3,6 +3,12 @@
 use tracing::{debug, error, info, warn};
 
 use crate::events::WorkerEvent;
+use crate::ports::Fault;
+
+/// A failed request, with how many of its kind were not logged since the last one that was.
+pub(crate) fn failure(fault: &Fault, unlogged: u64) {
+    warn!(request = fault.request, kind = ?fault.kind, message = fault.message, unlogged, "request failed");
+}
 
 /// ERROR needs a person, WARN is unexpected but went on, INFO is a change of state, DEBUG a round.
 pub(crate) fn event(event: &WorkerEvent) {

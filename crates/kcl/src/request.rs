@@ -8,7 +8,6 @@ use kinex_core::time::Moment;
 
 use crate::board::Board;
 use crate::clock;
-use crate::events::WorkerEvent;
 use crate::ports::{Fault, FaultKind, LeaseStore};
 
 /// The pause before a checkpoint is sent again; it doubles up to [`PAUSE_MAX`].
@@ -40,9 +39,7 @@ pub(crate) async fn send<S: LeaseStore>(store: &S, board: &Board, within: Durati
             // Many pages.
             let answer = board.ask("leases", None, within * SCAN, store.leases()).await;
             reply(board, "leases", answer, |scan| {
-                for (key, reason) in scan.unreadable {
-                    board.tell(WorkerEvent::UnreadableLease { key, reason });
-                }
+                board.unreadable(&scan.unreadable);
                 Reply::Leases(scan.leases)
             })
         }

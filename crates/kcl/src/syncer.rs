@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kinex_core::id::{Epoch, ShardId};
-use kinex_core::lease::{Lease, LeaseWrite};
+use kinex_core::lease::{Checkpoint, Lease, LeaseWrite};
 use kinex_core::member::Written;
 use kinex_core::shard_map::Shard;
 use kinex_core::sync::{self, SyncPlan};
@@ -18,7 +18,7 @@ use crate::board::Board;
 use crate::config::{InitialPosition, WorkerConfig};
 use crate::events::WorkerEvent;
 use crate::message::{Lineage, Message};
-use crate::ports::{Fault, LeaseStore, StreamReader};
+use crate::ports::{Fault, LeaseScan, LeaseStore, StreamReader};
 use crate::request::SCAN;
 
 /// Asks that may wait together; each is answered by the same listing.
@@ -47,6 +47,8 @@ pub(crate) struct Syncer<S, R> {
     rank: watch::Receiver<Option<usize>>,
     /// What the last complete listing lacked.
     missing: BTreeSet<ShardId>,
+    /// Rows were added or removed, and the workers do not know yet.
+    unannounced: bool,
     failures: u32,
 }
 
@@ -69,6 +71,7 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
             asks,
             rank,
             missing: BTreeSet::new(),
+            unannounced: false,
             failures: 0,
         }
     }
@@ -127,42 +130,56 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
             .ask("ListShards", None, within * SCAN, self.stream.shards())
             .await?;
         self.board.count("ListShards", "ok");
-        let mut rows = scan.leases;
+        self.board.unreadable(&scan.unreadable);
+        let rows = with_unreadable(scan, &listing);
         let SyncPlan {
             creates,
             deletes,
-            waiting: _,
+            waiting,
             missing,
             trimmed,
         } = sync::sync(&rows, &listing, self.initial(), &self.missing, first_epoch());
         self.missing = missing;
-        let mut changed = false;
-        // In their order: a child's row is made only after those of its ancestors.
-        for write in creates {
-            changed |= self.write(&write, &mut rows).await?;
-        }
-        for write in deletes {
-            changed |= self.write(&write, &mut rows).await?;
-        }
-        if changed {
+        let written = self.write_all(creates, deletes).await;
+        if self.unannounced {
             self.board
                 .ask("bump-lineage", None, within, self.store.bump_lineage())
                 .await?;
             self.board.count("bump-lineage", "ok");
+            self.unannounced = false;
             let _ = self.driver.send(Message::LineageChanged).await;
         }
-        Ok(Round { listing, rows, trimmed })
+        written?;
+        Ok(Round {
+            listing,
+            waiting,
+            trimmed,
+        })
+    }
+
+    /// In their order: a child's row is made only after those of its ancestors. The first failure ends it.
+    async fn write_all(&mut self, creates: Vec<LeaseWrite>, deletes: Vec<LeaseWrite>) -> Result<(), Fault> {
+        for write in creates.iter().chain(&deletes) {
+            match self.write(write).await {
+                Ok(changed) => self.unannounced |= changed,
+                Err(fault) => {
+                    // It may have been written all the same.
+                    self.unannounced = true;
+                    return Err(fault);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether the write changed anything; refused means that somebody else was first.
-    async fn write(&self, write: &LeaseWrite, rows: &mut Vec<Lease>) -> Result<bool, Fault> {
+    async fn write(&self, write: &LeaseWrite) -> Result<bool, Fault> {
         let answer = self.store.write_lease(write);
         let written = self
             .board
             .ask(write.kind(), Some(write.key()), self.config.request_timeout, answer)
             .await?;
         let shard = write.key().clone();
-        rows.retain(|row| row.key != shard);
         match written {
             Written::Done(row) => {
                 self.board.count(write.kind(), "ok");
@@ -170,12 +187,10 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
                     Some(_) => WorkerEvent::LeaseCreated { shard },
                     None => WorkerEvent::LeaseDeleted { shard },
                 });
-                rows.extend(row);
                 Ok(true)
             }
-            Written::Refused(row) => {
+            Written::Refused(_) => {
                 self.board.count(write.kind(), "refused");
-                rows.extend(row);
                 Ok(false)
             }
         }
@@ -201,12 +216,28 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
     }
 }
 
+/// The rows, and a stand-in for each one that cannot be read: it exists, so that neither it nor what came out of it is
+/// taken for something that was never read.
+fn with_unreadable(scan: LeaseScan, listing: &[Shard]) -> Vec<Lease> {
+    let LeaseScan { leases, unreadable } = scan;
+    let stand_in = |(key, _): &(String, String)| {
+        let shard = listing.iter().find(|shard| shard.id.as_str() == key)?;
+        Some(Lease {
+            parents: shard.parents().cloned().collect(),
+            hash_range: Some(shard.hash_range),
+            ..Lease::unowned(shard.id.clone(), Checkpoint::TrimHorizon, Epoch(0))
+        })
+    };
+    let stand_ins: Vec<_> = unreadable.iter().filter_map(stand_in).collect();
+    leases.into_iter().chain(stand_ins).collect()
+}
+
 /// What a round found.
 struct Round {
     /// Every shard that the stream knows.
     listing: Vec<Shard>,
-    /// The rows as they are after the writes.
-    rows: Vec<Lease>,
+    /// Shards that get no row yet.
+    waiting: BTreeSet<ShardId>,
     /// Rows of shards that retention has removed.
     trimmed: BTreeSet<ShardId>,
 }
@@ -225,11 +256,9 @@ impl Round {
         if children.is_empty() && self.listing.iter().any(|shard| shard.id == *ended) {
             return Err(format!("ListShards does not show the children of {ended} yet"));
         }
-        if let Some(child) = children
-            .iter()
-            .find(|child| !self.rows.iter().any(|row| row.key == **child))
-        {
-            return Err(format!("{child}, a child of {ended}, has no lease row yet"));
+        // Any other child has a row, or had one and is finished.
+        if let Some(child) = children.intersection(&self.waiting).next() {
+            return Err(format!("{child}, a child of {ended}, gets its lease row later"));
         }
         Ok(Lineage {
             children,

@@ -301,10 +301,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Worker<S, R, F> {
             config: Arc::new(config),
             inbox,
             sender: handle.inbox,
-            board: Board {
-                events: handle.events,
-                status: handle.status,
-            },
+            board: Board::new(handle.events, handle.status),
             processors: Handle::current(),
             crash: crash.clone(),
         };

@@ -244,7 +244,7 @@ async fn a_checkpoint_whose_reply_is_lost_is_known_as_ones_own() {
     let calls = AtomicUsize::new(0);
     // Every other answer of the lease table is lost, whatever was asked.
     script.store.hitch(move |request| {
-        let every_other = calls.fetch_add(1, Ordering::SeqCst) % 2 == 0;
+        let every_other = calls.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
         (every_other && request.starts_with("write ") && request.contains("shardId"))
             .then_some(Hitch::FailAfter(FaultKind::Unreachable))
     });

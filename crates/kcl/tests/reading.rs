@@ -3,7 +3,7 @@
 mod common;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use common::scripted::Script;
 use common::{Fleet, aggregate, until};
@@ -266,5 +266,58 @@ async fn large_reads_of_many_shards_fit_a_small_budget() {
     let worker = script.start("worker-0");
     until("every record", || script.diary.distinct() == 96).await;
     assert_eq!(script.diary.duplicates(), 0);
+    worker.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unreadable_row_hides_nothing_from_its_children_and_does_not_disturb_the_others() {
+    let mut script = Script::new(2);
+    script.config.initial_position = InitialPosition::Latest;
+    let shards = script.stream.open_shards();
+    let worker = script.start("worker-0");
+    until("two rows", || script.store.lease_rows().len() == 2).await;
+    worker.leave().await;
+    script.store.spoil(&shards[0], "leaseCounter is not a number");
+    let (low, high) = script.stream.split(&shards[0]);
+    script.stream.put_into(&low, "key", "low");
+    script.stream.put_into(&high, "key", "high");
+    let worker = script.start("worker-1");
+    until("the children's first records", || script.diary.distinct() == 2).await;
+    let told = |event: &WorkerEvent| matches!(event, WorkerEvent::UnreadableLease { key, .. } if *key == shards[0].to_string());
+    assert_eq!(worker.count(told), 1, "told once");
+    until("the other shard to be read", || {
+        worker.handle.status().holds.contains_key(&shards[1])
+    })
+    .await;
+    worker.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_parent_that_outlives_the_row_of_its_child_still_ends() {
+    let gate = Arc::new(AtomicBool::new(false));
+    let open = Arc::clone(&gate);
+    let script = Script::new(1).process(move |batch, _| {
+        let open = Arc::clone(&open);
+        async move {
+            let slow = batch.records.iter().any(|record| &record.data[..] == b"slow");
+            if slow {
+                until("the gate", || open.load(Ordering::SeqCst)).await;
+            }
+            Ok(())
+        }
+    });
+    let parent = script.stream.open_shards().remove(0);
+    script.stream.put_into(&parent, "key", "slow");
+    let worker = script.start("worker-0");
+    until("the slow record", || script.diary.distinct() == 1).await;
+    let (child, _) = script.stream.split(&parent);
+    script.stream.split(&child);
+    let gone = |shard: &kinex_kcl::ShardId| {
+        worker.saw(|event| matches!(event, WorkerEvent::LeaseDeleted { shard: deleted } if deleted == shard))
+    };
+    until("the child's row to go", || gone(&child)).await;
+    assert!(!gone(&parent), "an unfinished shard keeps its row");
+    gate.store(true, Ordering::SeqCst);
+    until("the parent's row to go", || gone(&parent)).await;
     worker.leave().await;
 }

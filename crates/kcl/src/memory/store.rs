@@ -39,6 +39,8 @@ struct Tables {
     leases: BTreeMap<ShardId, Lease>,
     workers: BTreeMap<WorkerId, WorkerRow>,
     group: Option<Group>,
+    /// Rows that cannot be read, with the reason.
+    spoiled: BTreeMap<ShardId, String>,
 }
 
 impl fmt::Debug for MemoryStore {
@@ -63,6 +65,11 @@ impl MemoryStore {
     /// `write beat worker-0`, `leases` or `members`.
     pub fn hitch(&self, plan: impl Fn(&str) -> Option<Hitch> + Send + Sync + 'static) {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(plan));
+    }
+
+    /// Makes a lease row unreadable, as a row of a wrong type in a real table is.
+    pub fn spoil(&self, key: &ShardId, reason: &str) {
+        self.tables().spoiled.insert(key.clone(), reason.to_owned());
     }
 
     /// Every lease row, without waiting and without hitches.
@@ -113,16 +120,31 @@ impl MemoryStore {
 
 impl LeaseStore for MemoryStore {
     async fn leases(&self) -> Result<LeaseScan, Fault> {
-        let scan = |tables: &mut Tables| LeaseScan {
-            leases: tables.leases.values().cloned().collect(),
-            unreadable: Vec::new(),
+        let scan = |tables: &mut Tables| {
+            let readable = |row: &&Lease| !tables.spoiled.contains_key(&row.key);
+            let spoiled = tables
+                .spoiled
+                .iter()
+                .filter(|(key, _)| tables.leases.contains_key(*key));
+            LeaseScan {
+                leases: tables.leases.values().filter(readable).cloned().collect(),
+                unreadable: spoiled.map(|(key, reason)| (key.to_string(), reason.clone())).collect(),
+            }
         };
         self.answer("leases".to_owned(), scan).await
     }
 
     async fn lease(&self, key: &ShardId) -> Result<Option<Lease>, Fault> {
-        let get = |tables: &mut Tables| tables.leases.get(key).cloned();
-        self.answer(format!("lease {key}"), get).await
+        let get = |tables: &mut Tables| match tables.spoiled.get(key) {
+            None => Ok(tables.leases.get(key).cloned()),
+            Some(reason) => Err(Fault {
+                kind: FaultKind::Invalid,
+                request: format!("lease {key}"),
+                message: reason.clone(),
+                source: None,
+            }),
+        };
+        self.answer(format!("lease {key}"), get).await?
     }
 
     async fn write_lease(&self, write: &LeaseWrite) -> Result<Written<Lease>, Fault> {

@@ -1,5 +1,10 @@
 //! A fleet of workers in one process, on tables and a stream in memory, and a record of everything they were given.
-#![allow(dead_code, unreachable_pub, reason = "each test uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test uses a part of it"
+)]
 
 pub mod aggregate;
 pub mod scripted;

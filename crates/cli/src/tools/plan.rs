@@ -205,6 +205,7 @@ fn suppose_splits(view: &mut View, snapshot: &Snapshot, count: usize) -> anyhow:
                 owner: None,
                 pending: false,
                 hash_start: start,
+                closing: false,
             });
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::hash::stable_hash;
-use super::quota::{CapExceeded, Policy, quotas};
+use super::quota::{CapExceeded, Policy, quotas, quotas_beside};
 use super::view::{Candidate, Placed, View};
 use crate::id::{ShardId, WorkerId};
 
@@ -52,36 +52,96 @@ impl Plan {
 
 /// Who shall have which lease, so that all workers have equally many and as few leases as possible move.
 ///
+/// The leases of closing shards are shared by themselves: evenly, beside the others, and under no cap, since they are
+/// gone as soon as what they still hold is read. So nothing moves again when they are.
+///
 /// Without workers nobody has anything and nothing moves.
 pub fn plan(view: &View, policy: &Policy) -> Plan {
     let mut workers: Vec<&Candidate> = view.workers.iter().collect();
     workers.sort_by(|a, b| a.id.cmp(&b.id));
     let mut leases: Vec<&Placed> = view.leases.iter().collect();
     leases.sort_by(|a, b| a.key.cmp(&b.key));
-
     let owners: Vec<Option<usize>> = leases
         .iter()
         .map(|lease| position(&workers, lease.owner.as_ref()))
         .collect();
-    let mut holdings: Vec<Vec<usize>> = vec![Vec::new(); workers.len()];
-    for (lease, owner) in owners.iter().enumerate() {
-        if let Some(owner) = owner {
-            holdings[*owner].push(lease);
+
+    let fleet = Fleet {
+        workers,
+        leases,
+        owners,
+    };
+    let (closing, lasting): (Vec<usize>, Vec<usize>) =
+        (0..fleet.leases.len()).partition(|lease| fleet.leases[*lease].closing);
+    let mut targets = fleet.owners.clone();
+    let have = fleet.counts(&lasting);
+    let (mut quota, cap_exceeded) = quotas(&fleet.workers, &have, lasting.len(), policy);
+    fleet.share(&lasting, &quota, &mut targets);
+    let beside = quotas_beside(&fleet.workers, &fleet.counts(&closing), closing.len(), &quota);
+    fleet.share(&closing, &beside, &mut targets);
+    for (quota, beside) in quota.iter_mut().zip(beside) {
+        *quota += beside;
+    }
+    fleet.described(&targets, &quota, cap_exceeded)
+}
+
+/// The workers and the leases of a view in their order, with places in these lists for names.
+struct Fleet<'a> {
+    workers: Vec<&'a Candidate>,
+    leases: Vec<&'a Placed>,
+    owners: Vec<Option<usize>>,
+}
+
+impl Fleet<'_> {
+    /// How many of these leases each worker has.
+    fn counts(&self, leases: &[usize]) -> Vec<usize> {
+        let mut counts = vec![0; self.workers.len()];
+        for owner in leases.iter().filter_map(|lease| self.owners[*lease]) {
+            counts[owner] += 1;
+        }
+        counts
+    }
+
+    /// Brings every worker to its quota of these leases.
+    fn share(&self, of: &[usize], quota: &[usize], targets: &mut [Option<usize>]) {
+        let mut holdings: Vec<Vec<usize>> = vec![Vec::new(); self.workers.len()];
+        let mut pool = Vec::new();
+        for lease in of {
+            match self.owners[*lease] {
+                Some(owner) => holdings[owner].push(*lease),
+                None => pool.push(*lease),
+            }
+        }
+        let have: Vec<usize> = holdings.iter().map(Vec::len).collect();
+        for (worker, held) in holdings.into_iter().enumerate() {
+            pool.extend(surplus(self.workers[worker], held, quota[worker], &self.leases));
+        }
+        let slots = slots(&self.workers, &have, quota);
+        for (lease, to) in deal(pool, slots, &self.leases) {
+            targets[lease] = to;
         }
     }
-    let have: Vec<usize> = holdings.iter().map(Vec::len).collect();
-    let (quota, cap_exceeded) = quotas(&workers, &have, leases.len(), policy);
 
-    let mut targets = owners.clone();
-    let mut pool: Vec<usize> = (0..leases.len()).filter(|lease| owners[*lease].is_none()).collect();
-    for (worker, held) in holdings.into_iter().enumerate() {
-        pool.extend(surplus(workers[worker], held, quota[worker], &leases));
+    fn described(&self, targets: &[Option<usize>], quota: &[usize], cap_exceeded: Option<CapExceeded>) -> Plan {
+        let name = |worker: Option<usize>| worker.map(|worker| self.workers[worker].id.clone());
+        let moves = (0..self.leases.len())
+            .filter(|lease| self.owners[*lease] != targets[*lease])
+            .map(|lease| Move {
+                key: self.leases[lease].key.clone(),
+                from: name(self.owners[lease]),
+                to: name(targets[lease]),
+            });
+        let target = self.leases.iter().zip(targets);
+        let quota = self.workers.iter().zip(quota);
+        Plan {
+            moves: moves.collect(),
+            target: target.map(|(lease, to)| (lease.key.clone(), name(*to))).collect(),
+            quota: quota
+                .map(|(worker, quota)| (worker.id.clone(), u32::try_from(*quota).unwrap_or(u32::MAX)))
+                .collect(),
+            cap_exceeded,
+        }
     }
-    let slots = slots(&workers, &have, &quota);
-    for (lease, to) in deal(pool, slots, &leases) {
-        targets[lease] = to;
-    }
-    described(&workers, &leases, &owners, &targets, &quota, cap_exceeded)
 }
 
 fn position(workers: &[&Candidate], name: Option<&WorkerId>) -> Option<usize> {
@@ -133,34 +193,4 @@ fn deal(mut pool: Vec<usize>, slots: Vec<usize>, leases: &[&Placed]) -> Vec<(usi
     let spilled = pool.into_iter().map(|lease| (lease, None));
     let dealt = placed.into_iter().zip(slots.into_iter().map(Some));
     spilled.chain(dealt).collect()
-}
-
-fn described(
-    workers: &[&Candidate],
-    leases: &[&Placed],
-    owners: &[Option<usize>],
-    targets: &[Option<usize>],
-    quota: &[usize],
-    cap_exceeded: Option<CapExceeded>,
-) -> Plan {
-    let name = |worker: Option<usize>| worker.map(|worker| workers[worker].id.clone());
-    let moves = (0..leases.len())
-        .filter(|lease| owners[*lease] != targets[*lease])
-        .map(|lease| Move {
-            key: leases[lease].key.clone(),
-            from: name(owners[lease]),
-            to: name(targets[lease]),
-        });
-    let quota_of =
-        |(worker, quota): (&&Candidate, &usize)| (worker.id.clone(), u32::try_from(*quota).unwrap_or(u32::MAX));
-    Plan {
-        moves: moves.collect(),
-        target: leases
-            .iter()
-            .zip(targets)
-            .map(|(lease, to)| (lease.key.clone(), name(*to)))
-            .collect(),
-        quota: workers.iter().zip(quota).map(quota_of).collect(),
-        cap_exceeded,
-    }
 }

@@ -90,6 +90,29 @@ pub(super) fn quotas(
     (with_rest(workers, have, base, roomy, rest), None)
 }
 
+/// Quotas of the leases of closed shards, `beside[i]` being the quota of other leases: even by themselves, and the larger
+/// ones where `beside` is smaller, so that both together are even as well.
+pub(super) fn quotas_beside(workers: &[&Candidate], have: &[usize], leases: usize, beside: &[usize]) -> Vec<usize> {
+    let Some(base) = leases.checked_div(workers.len()) else {
+        return Vec::new();
+    };
+    let mut order: Vec<usize> = (0..workers.len()).collect();
+    order.sort_by_cached_key(|i| {
+        let id = &workers[*i].id;
+        (
+            beside[*i],
+            std::cmp::Reverse(have[*i]),
+            stable_hash(&[id.as_str()]),
+            id.clone(),
+        )
+    });
+    let mut quota = vec![base; workers.len()];
+    for i in order.into_iter().take(leases % workers.len()) {
+        quota[i] += 1;
+    }
+    quota
+}
+
 /// The highest level to which every worker can be filled, or to its cap where that is lower.
 fn level_under(caps: &[usize], leases: usize) -> usize {
     let mut caps = caps.to_vec();

@@ -1,6 +1,7 @@
 //! What the plan and the thieves promise.
 
 mod cases;
+mod closing;
 mod exhaustive;
 mod random;
 mod stealing;
@@ -37,6 +38,7 @@ fn placed(nth: usize, owner: Option<WorkerId>) -> Placed {
         owner,
         pending: false,
         hash_start: nth as u128,
+        closing: false,
     }
 }
 

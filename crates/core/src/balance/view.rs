@@ -25,6 +25,8 @@ pub struct Placed {
     pub pending: bool,
     /// The first hash key of the shard (0 when it is not known).
     pub hash_start: u128,
+    /// The shard is closed, and its children are leased beside it: the lease ends when what is left has been read.
+    pub closing: bool,
 }
 
 /// A snapshot. The order of both lists has no meaning; names and keys occur once each.
@@ -44,14 +46,16 @@ impl View {
         workers: Vec<Candidate>,
     ) -> Self {
         let names: BTreeSet<&WorkerId> = workers.iter().map(|worker| &worker.id).collect();
+        let rows: Vec<&Lease> = rows.into_iter().filter(|row| runnable.contains(&row.key)).collect();
+        let closing: BTreeSet<&ShardId> = rows.iter().flat_map(|row| &row.parents).collect();
         let leases = rows
-            .into_iter()
-            .filter(|row| runnable.contains(&row.key))
+            .iter()
             .map(|row| Placed {
                 key: row.key.clone(),
                 owner: effective_owner(row, |worker| names.contains(worker)).cloned(),
                 pending: row.handoff_pending(),
                 hash_start: row.hash_range.map_or(0, |range| range.start),
+                closing: closing.contains(&row.key),
             })
             .collect();
         Self { workers, leases }

@@ -31,7 +31,7 @@ pub(super) struct Round {
     sharing: Vec<WorkerId>,
     /// When a worker was last seen to join.
     grown_at: Moment,
-    /// When the set of workers last changed in any way.
+    /// When the set of workers, or the set of leases, last changed in any way.
     changed_at: Moment,
     /// Workers that are known to be no more.
     lost: BTreeSet<WorkerId>,
@@ -162,6 +162,7 @@ impl Member {
             .replace(group.lineage)
             .is_some_and(|before| before != group.lineage)
         {
+            self.round.changed_at = now;
             self.round.want_scan(now);
         }
     }

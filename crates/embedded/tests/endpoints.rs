@@ -1,5 +1,7 @@
 //! The endpoints as a client meets them: ports, credentials, counters, and every kind of fault.
 
+#![expect(clippy::unwrap_used, reason = "a test ends at the first surprise; its helpers too")]
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

@@ -342,12 +342,28 @@ pub(super) fn seconds(millis: u64) -> f64 {
     millis as f64 / 1_000.0
 }
 
-/// The wire's seconds as milliseconds; a time before 1970 is 1970.
+/// The wire's seconds as whole milliseconds, so that a time that has been does not lie in the future; a time before 1970
+/// is 1970.
 #[expect(
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     reason = "such casts saturate"
 )]
 pub(super) fn millis(seconds: f64) -> u64 {
-    (seconds * 1_000.0).round() as u64
+    // A float of today's seconds is exact to a quarter of a microsecond: a whole millisecond must not become one less.
+    (seconds * 1_000.0 + 0.000_5).floor() as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whole_milliseconds_survive_the_wire_and_parts_are_cut_off() {
+        for at in [0, 1, 999, 1_790_000_000_123, 1_790_000_000_999, 4_102_444_799_999] {
+            assert_eq!(millis(seconds(at)), at);
+        }
+        assert_eq!(millis(1_790_000_000.123_99), 1_790_000_000_123);
+        assert_eq!(millis(-5.0), 0);
+    }
 }

@@ -6,8 +6,7 @@
 mod clients;
 mod differences;
 mod dynamodb;
-mod kinesis_records;
-mod kinesis_streams;
+mod kinesis;
 mod peers;
 mod stress;
 mod suite;
@@ -19,26 +18,7 @@ use kinex_embedded::{Endpoints, Options};
 
 use crate::clients::{DynamoDb, Kinesis};
 use crate::differences::{DYNAMODB_LOCAL, Difference, KINESIS_LOCAL, page, surprises};
-use crate::suite::{Checks, checks, run};
-
-fn kinesis(url: &str) -> Checks {
-    let at = &Kinesis::at(url);
-    let mut together = kinesis_streams::all(at);
-    together.extend(kinesis_records::all(at));
-    let mut alone = kinesis_streams::alone(at);
-    alone.extend(checks![at;
-        "8 writers, splits, merges and tailing readers under load lose no record" =>
-            stress::writers_splits_merges_and_tailing_readers,
-    ]);
-    Checks { together, alone }
-}
-
-fn dynamodb(url: &str) -> Checks {
-    Checks {
-        together: dynamodb::all(&DynamoDb::at(url)),
-        alone: Vec::new(),
-    }
-}
+use crate::suite::{Checks, run};
 
 async fn embedded() -> Endpoints {
     let options = Options {
@@ -68,14 +48,14 @@ async fn check(checks: Checks, known: &[Difference]) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_embedded_kinesis_passes_every_check() {
     let endpoints = embedded().await;
-    check(kinesis(&endpoints.kinesis_url()), &[]).await;
+    check(kinesis::all(&Kinesis::at(&endpoints.kinesis_url())), &[]).await;
     endpoints.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn the_embedded_dynamodb_passes_every_check() {
     let endpoints = embedded().await;
-    check(dynamodb(&endpoints.dynamodb_url()), &[]).await;
+    check(dynamodb::all(&DynamoDb::at(&endpoints.dynamodb_url())), &[]).await;
     endpoints.stop().await;
 }
 
@@ -83,7 +63,7 @@ async fn the_embedded_dynamodb_passes_every_check() {
 async fn kinesis_local_differs_only_where_it_is_known_to() {
     if peers::is_inside("kinesis_local_differs_only_where_it_is_known_to") {
         let (_peer, url) = peers::kinesis_local();
-        check(kinesis(&url), KINESIS_LOCAL).await;
+        check(kinesis::all(&Kinesis::at(&url)), KINESIS_LOCAL).await;
     }
 }
 
@@ -91,7 +71,7 @@ async fn kinesis_local_differs_only_where_it_is_known_to() {
 async fn dynamodb_local_differs_only_where_it_is_known_to() {
     if peers::is_inside("dynamodb_local_differs_only_where_it_is_known_to") {
         let (_peer, url) = peers::dynamodb_local();
-        check(dynamodb(&url), DYNAMODB_LOCAL).await;
+        check(dynamodb::all(&DynamoDb::at(&url)), DYNAMODB_LOCAL).await;
     }
 }
 
@@ -99,7 +79,10 @@ async fn dynamodb_local_differs_only_where_it_is_known_to() {
 async fn conformance_md_is_fresh() {
     // Checks that are not run need no endpoint.
     let nowhere = "http://127.0.0.1:9";
-    let page = page(&kinesis(nowhere).names(), &dynamodb(nowhere).names());
+    let page = page(
+        &kinesis::all(&Kinesis::at(nowhere)).names(),
+        &dynamodb::all(&DynamoDb::at(nowhere)).names(),
+    );
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/conformance.md");
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(path, &page).expect("docs can be written");

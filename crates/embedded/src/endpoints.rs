@@ -37,6 +37,9 @@ pub struct Options {
     pub clock: Clock,
     /// Open shards of all streams together that Kinesis allows.
     pub shard_limit: usize,
+    /// Memory that the records of one stream may take, in bytes. Beyond it the oldest ones go before their retention
+    /// ends, with a warning in the log; a reader goes on at the oldest record that is left.
+    pub stream_bytes_max: u64,
     /// How long a stream is CREATING or DELETING.
     pub create_delay: Duration,
     /// How long a stream is UPDATING for one split, merge or update of the shard count.
@@ -53,6 +56,8 @@ impl Default for Options {
             clock: Clock::System,
             // More than the 500 of a new account: experiments with 1,000 shards need no request for a quota here.
             shard_limit: 2_000,
+            // Half a day of 50 records/s of 100 bytes; an endpoint that runs for weeks must not eat the machine.
+            stream_bytes_max: 512 << 20,
             // Long enough to be seen by a poll every 10 ms, short enough for tests.
             create_delay: Duration::from_millis(50),
             reshard_delay: Duration::from_millis(50),
@@ -109,6 +114,7 @@ impl Endpoints {
             limits,
             clock,
             shard_limit,
+            stream_bytes_max,
             create_delay,
             reshard_delay,
         } = options;
@@ -116,6 +122,7 @@ impl Endpoints {
         let streams = Streams::new(crate::kinesis::Settings {
             limits,
             shard_limit,
+            stream_bytes_max,
             create_delay,
             reshard_delay,
         });

@@ -382,4 +382,22 @@ mod tests {
         assert_eq!(short, Rule::new(Service::Kinesis, "*", Fault::ReplyLost));
         assert!(serde_json::from_str::<Rule>(r#"{"service":"kinesis","api":"*","fault":"reset","typo":1}"#).is_err());
     }
+
+    #[test]
+    fn the_rules_and_faults_of_the_page_are_read() {
+        let page = include_str!("../../../docs/emulator.md");
+        let rules: Vec<Rule> = page
+            .lines()
+            .filter(|line| line.starts_with('{'))
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
+        assert_eq!(rules.len(), 4);
+        let (_, faults) = page.split_once("| Fault |").unwrap();
+        let faults: Vec<Fault> = faults
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+            .map(|fault| serde_json::from_str(&fault.replace('N', "1")).unwrap())
+            .collect();
+        assert_eq!(faults.len(), 11);
+    }
 }

@@ -178,7 +178,7 @@ impl Front {
         } = fate;
         self.pause(delay).await;
         let answer = match fault {
-            None => self.execute(api, &body),
+            None | Some(Fault::Delay { .. } | Fault::DelayReply { .. }) => self.execute(api, &body),
             Some(Fault::Throttle) => throttled(api),
             Some(Fault::ServerError) => broken(api),
             Some(Fault::ServerErrorAfterCommit) => {
@@ -197,7 +197,6 @@ impl Front {
                 self.swallow(cutter).await
             }
             Some(Fault::StaleRead) => self.stale(api, body),
-            Some(Fault::Delay { .. } | Fault::DelayReply { .. }) => unreachable!("delays are no fate of their own"),
         };
         self.pause(reply_delay).await;
         answer

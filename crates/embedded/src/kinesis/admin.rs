@@ -9,6 +9,8 @@ use crate::clock::millis;
 /// Open shards of an on-demand stream at its start.
 const ON_DEMAND_SHARDS: usize = 4;
 const TAGS_MAX: usize = 50;
+/// Streams that may be CREATING at a time.
+const CREATING_MAX: usize = 5;
 
 impl Model {
     pub(super) fn create_stream(&mut self, request: wire::CreateStream) -> Result<Nothing> {
@@ -28,14 +30,20 @@ impl Model {
         ensure(!self.streams.contains_key(&name), Kind::ResourceInUse, || {
             format!("stream {name} exists already")
         })?;
-        let opening = self
+        let opening: Vec<usize> = self
             .streams
             .values()
             .filter_map(|stream| match stream.due.as_ref()?.change {
                 Change::Open { shards } => Some(shards),
                 _ => None,
-            });
-        self.has_room(shards.saturating_add(opening.sum()))?;
+            })
+            .collect();
+        ensure(
+            !self.settings.limits || opening.len() < CREATING_MAX,
+            Kind::LimitExceeded,
+            || format!("{CREATING_MAX} streams are CREATING already"),
+        )?;
+        self.has_room(shards.saturating_add(opening.iter().sum()))?;
         let due = Due {
             at: self.now + millis(self.settings.create_delay),
             change: Change::Open { shards },

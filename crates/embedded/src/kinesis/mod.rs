@@ -34,6 +34,7 @@ use crate::front::Answer;
 pub(crate) struct Settings {
     pub(crate) limits: bool,
     pub(crate) shard_limit: usize,
+    pub(crate) stream_bytes_max: u64,
     pub(crate) create_delay: Duration,
     pub(crate) reshard_delay: Duration,
 }

@@ -39,7 +39,11 @@ impl Model {
     pub(super) fn advance(&mut self, now: u64) {
         // Arrival times must not decrease, whatever the machine's clock does.
         self.now = self.now.max(now);
-        self.streams.retain(|_, stream| stream.settle(self.now));
+        let bytes_max = self.settings.stream_bytes_max;
+        self.streams.retain(|_, stream| {
+            stream.trim(self.now, bytes_max);
+            stream.settle(self.now)
+        });
     }
 
     /// A stream in any state.

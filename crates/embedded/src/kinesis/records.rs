@@ -100,9 +100,7 @@ impl Model {
             .get_mut(&cursor.stream)
             .filter(|stream| stream.incarnation == cursor.incarnation && stream.status != Status::Deleting)
             .ok_or_else(|| Kind::ResourceNotFound.because(format!("stream {} does not exist", cursor.stream)))?;
-        let horizon = stream.horizon(now);
         let shard = &mut stream.shards[cursor.shard as usize];
-        shard.trim(horizon);
         if limits {
             shard.admit_get(now)?;
         }
@@ -148,17 +146,7 @@ impl Stream {
             self.shard_for(hash_key)
                 .admit_put(data.size + partition_key.len() as u64, now)?;
         }
-        let position = self.draw();
-        let shard = self.shard_for(hash_key);
-        let number = shard.number;
-        let wire::Data { base64: data, size } = data;
-        shard.records.push_back(Arc::new(Record {
-            position,
-            arrived: now,
-            partition_key,
-            data,
-            size,
-        }));
+        let (number, position) = self.push(hash_key, now, partition_key, data);
         Ok(wire::Put {
             shard_id: shard_id(number),
             sequence_number: position.number(number),

@@ -58,6 +58,13 @@ pub(super) struct Record {
     pub(super) size: u64,
 }
 
+impl Record {
+    /// Bytes of memory, about.
+    pub(super) fn weight(&self) -> u64 {
+        (size_of::<Self>() + self.partition_key.len() + self.data.len()) as u64
+    }
+}
+
 /// When and where a shard was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Closed {
@@ -139,13 +146,6 @@ impl Shard {
     pub(super) fn position_at(&self, millis: u64) -> Option<Position> {
         let index = self.records.partition_point(|record| record.arrived < millis);
         self.records.get(index).map(|record| record.position)
-    }
-
-    /// Forgets records that arrived before `horizon`.
-    pub(super) fn trim(&mut self, horizon: u64) {
-        while self.records.front().is_some_and(|record| record.arrived < horizon) {
-            self.records.pop_front();
-        }
     }
 }
 

@@ -1,11 +1,13 @@
 //! A stream: its shards, its state, and the change that it is waiting for.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use super::error::{Kind, Result};
 use super::rate::Bucket;
 use super::sequence::Position;
-use super::shard::{Closed, HashRange, Shard, shard_number};
+use super::shard::{Closed, HashRange, Record, Shard, shard_number};
+use super::wire;
 
 pub(super) const HOUR: u64 = 3_600_000;
 
@@ -74,7 +76,12 @@ pub(super) struct Stream {
     /// ListShards calls.
     pub(super) listings: Bucket,
     next: Position,
-    swept: u64,
+    /// The shard of each record that is kept, oldest first.
+    kept: VecDeque<u32>,
+    /// What the kept records weigh.
+    weight: u64,
+    /// Whether records had to go before their time.
+    cut_short: bool,
 }
 
 impl Stream {
@@ -93,18 +100,60 @@ impl Stream {
             rescaled: VecDeque::new(),
             listings: Bucket::full(1_000),
             next: Position::at_creation(created),
-            swept: created,
+            kept: VecDeque::new(),
+            weight: 0,
+            cut_short: false,
+        }
+    }
+
+    /// Takes a record into the open shard of a hash key.
+    pub(super) fn push(
+        &mut self,
+        hash_key: u128,
+        arrived: u64,
+        partition_key: String,
+        data: wire::Data,
+    ) -> (u32, Position) {
+        let position = self.draw();
+        let shard = self.shard_for(hash_key);
+        let number = shard.number;
+        let record = Record {
+            position,
+            arrived,
+            partition_key,
+            data: data.base64,
+            size: data.size,
+        };
+        let weight = record.weight();
+        shard.records.push_back(Arc::new(record));
+        self.kept.push_back(number);
+        self.weight += weight;
+        (number, position)
+    }
+
+    /// Forgets records past retention, and then the oldest ones while all together weigh more than `bytes_max`.
+    pub(super) fn trim(&mut self, now: u64, bytes_max: u64) {
+        let horizon = self.horizon(now);
+        while let Some(&number) = self.kept.front() {
+            let records = &mut self.shards[number as usize].records;
+            let oldest = records.front().expect("a shard holds what the stream keeps of it");
+            let expired = oldest.arrived < horizon;
+            if !expired && self.weight <= bytes_max {
+                break;
+            }
+            if !expired && !self.cut_short {
+                self.cut_short = true;
+                let stream = &self.name;
+                tracing::warn!(%stream, bytes_max, "oldest records go before their retention ends");
+            }
+            self.weight -= oldest.weight();
+            records.pop_front();
+            self.kept.pop_front();
         }
     }
 
     /// Carries out what is due. `false` when the stream is gone.
     pub(super) fn settle(&mut self, now: u64) -> bool {
-        // Once a second is enough: records past retention may stay a little, and every call must stay cheap.
-        if now >= self.swept + 1_000 {
-            self.swept = now;
-            let horizon = self.horizon(now);
-            self.shards.iter_mut().for_each(|shard| shard.trim(horizon));
-        }
         let Some(Due { at, change }) = self.due.take_if(|due| due.at <= now) else {
             return true;
         };

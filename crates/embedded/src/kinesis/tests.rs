@@ -1,6 +1,6 @@
 //! The model as a client sees it, in virtual time: requests and answers are JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use base64::Engine;
@@ -21,10 +21,15 @@ struct Client {
 
 impl Client {
     fn new(limits: bool) -> Self {
-        let delay = Duration::from_millis(DELAY);
+        Self::delayed(limits, DELAY)
+    }
+
+    fn delayed(limits: bool, millis: u64) -> Self {
+        let delay = Duration::from_millis(millis);
         let settings = Settings {
             limits,
             shard_limit: 500,
+            stream_bytes_max: 20_000_000,
             create_delay: delay,
             reshard_delay: delay,
         };
@@ -89,6 +94,7 @@ impl Client {
             let answer = self.ok("GetRecords", json!({ "ShardIterator": iterator, "Limit": 3 }));
             let records = answer["Records"].as_array().unwrap();
             found.extend(records.iter().map(|record| text(&record["Data"])));
+            assert!(found.len() < 1_000, "more records than any test puts");
             match answer["NextShardIterator"].as_str() {
                 None => return (found, true),
                 Some(_) if records.is_empty() => return (found, false),
@@ -139,6 +145,30 @@ fn a_stream_is_creating_and_then_active() {
     client.now += DELAY;
     let gone = client.call("DescribeStreamSummary", json!({ "StreamName": "s" }));
     assert_eq!(gone, Err("ResourceNotFoundException".to_owned()));
+}
+
+#[test]
+fn the_account_bounds_calls_streams_and_shards() {
+    let check = |limits: bool, (creates, pause, delay): (usize, u64, u64), shards: usize, expected: &[&str]| {
+        let mut client = Client::delayed(limits, delay);
+        let mut found = Vec::new();
+        for n in 0..creates {
+            let create = json!({ "StreamName": format!("s{n}"), "ShardCount": shards });
+            found.push(client.call("CreateStream", create).err().unwrap_or_default());
+            client.now += pause;
+        }
+        assert_eq!(found, expected);
+    };
+    let limit = "LimitExceededException";
+    // Five calls at once and one more every 200 ms.
+    check(true, (7, 60, 50), 1, &["", "", "", "", "", "", limit]);
+    check(true, (7, 200, 50), 1, &["", "", "", "", "", "", ""]);
+    check(false, (7, 0, 50), 1, &["", "", "", "", "", "", ""]);
+    // Five streams CREATING at a time.
+    check(true, (7, 200, 1_100), 1, &["", "", "", "", "", limit, ""]);
+    // 500 open shards, those of streams that are CREATING too.
+    check(false, (3, 60, 50), 200, &["", "", limit]);
+    check(false, (3, 0, 50), 200, &["", "", limit]);
 }
 
 #[test]
@@ -241,6 +271,23 @@ fn records_and_closed_shards_go_past_retention() {
     assert_eq!(client.drain("shardId-000000000002").0, ["new"]);
     client.now += 24 * hour;
     assert_eq!(client.drain("shardId-000000000002").0, [""; 0]);
+}
+
+#[test]
+fn the_oldest_records_of_a_stream_go_when_it_holds_too_much() {
+    let client = Client::with_stream(false, 2);
+    let large = "x".repeat(700_000);
+    for n in 0..30 {
+        client.put(&n.to_string(), &format!("{n} {large}"));
+    }
+    let kept: BTreeSet<u32> = client
+        .shards()
+        .iter()
+        .flat_map(|shard| client.drain(id(shard)).0)
+        .map(|record| record.split(' ').next().unwrap().parse().unwrap())
+        .collect();
+    // 20 MB hold 21 records of 933,340 base64 digits; reading goes on at the oldest one that is left.
+    assert_eq!(kept, (9..30).collect());
 }
 
 #[test]

@@ -144,6 +144,9 @@ impl Kinesis {
             let read = std::mem::take(&mut answer.records);
             let done = read.is_empty();
             records.extend(read);
+            if records.len() > 10_000 {
+                return Err("more records than any check puts".into());
+            }
             match &answer.next_shard_iterator {
                 Some(next) if !done => iterator.clone_from(next),
                 _ => return Ok((records, answer)),

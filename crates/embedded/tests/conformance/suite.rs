@@ -10,8 +10,8 @@ use tokio::sync::Semaphore;
 
 /// A check that takes longer hangs.
 const CHECK_WITHIN: Duration = Duration::from_secs(60);
-/// Checks that run at a time: they mostly wait for streams to become ACTIVE.
-const TOGETHER: usize = 6;
+/// Checks that run at a time: they mostly wait for streams to become ACTIVE. No more than five streams may be CREATING.
+const TOGETHER: usize = 4;
 
 pub(crate) type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub(crate) type Checked = Result<Facts, Failure>;

@@ -93,7 +93,8 @@ clean: stop ## Stop everything, and delete logs and reports
 demo: build ## Play the guide's whole experiment and write its report
 	$(KINEX) run $(EXPERIMENT)
 
-test: ## Run all tests
+test: ## Run all tests, also against other implementations (fetched once into target/peers)
+	tests/peers/install
 	$(CARGO) test --locked --workspace
 
 lint: ## Check format and lints

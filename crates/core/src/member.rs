@@ -20,6 +20,8 @@ mod messages;
 mod moves;
 mod owned;
 mod round;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::collections::{BTreeMap, VecDeque};

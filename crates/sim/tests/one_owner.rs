@@ -48,9 +48,12 @@ fn everything_at_once_never_makes_two_owners() {
 
 #[test]
 fn thirty_shards_on_five_workers_weather_the_storm() {
-    for mode in MODES {
-        check(&Scenario::storm(5, 30, mode), 20);
-    }
+    check(&Scenario::storm(5, 30, RenewalMode::PerWorker), 20);
+}
+
+#[test]
+fn thirty_shards_renewed_one_by_one_weather_the_storm() {
+    check(&Scenario::storm(5, 30, RenewalMode::PerLease), 20);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use kinex_core::member::Strategy;
 use kinex_core::worker::{Departure, RenewalMode};
 use kinex_sim::{Fault, Scenario, Stats, run};
 
@@ -179,5 +180,40 @@ fn a_balanced_fleet_needs_seven_requests_a_second() {
             "{:?}: {:.2} requests a second, {:?}",
             scenario.config.renewal, stats.requests_per_second, stats.requests
         );
+    }
+}
+
+#[test]
+fn stealing_takes_one_lease_per_worker_and_interval() {
+    let every = Duration::from_secs(4);
+    let mut scenario = fleet(
+        3,
+        RenewalMode::PerWorker,
+        "stealing",
+        &[Fault::Start(3), Fault::Start(4)],
+    );
+    scenario.config.strategy = Strategy::Stealing { every };
+    scenario.moves_minimum = Some(12);
+    scenario.converge_in = Duration::from_secs(60);
+    // Two newcomers need six leases each: six intervals, the first of which begins at once.
+    check(&scenario, 20, |stats| {
+        stats.settled_after > every * 5 && stats.settled_after < every * 8 && stats.duplicates == 0
+    });
+}
+
+#[test]
+fn a_fleet_that_crashes_as_one_starts_without_a_scramble() {
+    let crash = |worker: usize| Fault::Crash {
+        worker,
+        witness: worker % 2 == 0,
+        again: Some(Duration::from_millis(500 + 700 * worker as u64)),
+    };
+    let faults: Vec<Fault> = (0..5).map(crash).collect();
+    for mode in MODES {
+        // Those whose death nobody saw come back later than the others, and then get their share: one move a lease.
+        let scenario = fleet(5, mode, "all crash", &faults);
+        check(&scenario, 40, |stats| {
+            stats.settled_after < Duration::from_secs(18) && stats.moves <= 30
+        });
     }
 }

@@ -168,3 +168,44 @@ impl Default for Rules {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(change: impl FnOnce(&mut Config), expected: &str) {
+        let mut config = Config::default();
+        change(&mut config);
+        let found = config
+            .check()
+            .err()
+            .map_or(String::new(), |mismatch| mismatch.to_string());
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn settings_that_do_not_go_together_are_named() {
+        let secs = Duration::from_secs;
+        check(|_| {}, "");
+        check(
+            |config| config.renew_every = secs(10),
+            "`renew_every` (10s) must be less than `failover_after` (10s)",
+        );
+        check(
+            |config| config.handoff_timeout = secs(8),
+            "`failover_after` (10s) must be less than `handoff_timeout` (8s)",
+        );
+        check(
+            |config| config.settle_for = secs(1),
+            "`poll_every * 1.1 (its jitter)` (1.1s) must be less than `settle_for` (1s)",
+        );
+        check(
+            |config| config.margin = secs(7),
+            "`margin` (7s) must be less than `failover_after - renew_every` (6.666666667s)",
+        );
+        check(
+            |config| config.strategy = Strategy::Stealing { every: secs(0) },
+            "`zero` (0ns) must be less than `strategy: every` (0ns)",
+        );
+    }
+}

@@ -19,9 +19,11 @@ mod join;
 mod messages;
 mod moves;
 mod owned;
+mod planning;
 mod round;
 #[cfg(test)]
 mod tests;
+mod windows;
 mod wire;
 
 use std::collections::{BTreeMap, VecDeque};

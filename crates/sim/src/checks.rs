@@ -279,12 +279,12 @@ impl Audit {
     }
 
     fn quiet(&mut self, history: &History, from: Duration) {
-        let moves = history.entries.iter().filter(|(at, entry)| {
+        let mut moves = history.entries.iter().filter(|(at, entry)| {
             let moved =
                 matches!(entry, Entry::Lease { write, .. } if matches!(*write, "take" | "ask" | "yield" | "release"));
             *at > from && moved
         });
-        if let Some((at, entry)) = moves.last() {
+        if let Some((at, entry)) = moves.next_back() {
             self.at = *at;
             self.fails(Check::C8, format!("still moving: {entry:?}"));
         }

@@ -205,7 +205,7 @@ fn stealing_takes_one_lease_per_worker_and_interval() {
 fn a_fleet_that_crashes_as_one_starts_without_a_scramble() {
     let crash = |worker: usize| Fault::Crash {
         worker,
-        witness: worker % 2 == 0,
+        witness: worker.is_multiple_of(2),
         again: Some(Duration::from_millis(500 + 700 * worker as u64)),
     };
     let faults: Vec<Fault> = (0..5).map(crash).collect();

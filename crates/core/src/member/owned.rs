@@ -1,6 +1,5 @@
 //! The leases that this process has: their windows, and the writes that keep them or give them away.
 
-use super::beat::window_end;
 use super::wire::{OwnWrite, Purpose};
 use super::{Action, Hold, Member, Note, Reply, Request, StopReason, Written};
 use crate::hold::{Effect, Input, State, Why, step};
@@ -19,15 +18,15 @@ pub(super) struct Owned {
     /// The end of the window that the shell knows of.
     pub(super) until: Moment,
     /// The shell was told to start.
-    started: bool,
+    pub(super) started: bool,
     /// The send of the last write of the row that proved this process's ownership.
-    proved: Moment,
+    pub(super) proved: Moment,
     /// A write of the row is under way.
-    writing: bool,
+    pub(super) writing: bool,
     /// When a write may be sent (again).
-    write_from: Moment,
+    pub(super) write_from: Moment,
     /// `PerLease`: when to renew next.
-    renew_at: Moment,
+    pub(super) renew_at: Moment,
     /// Who gets it by the yield that was sent.
     given_to: Option<(WorkerId, Option<Incarnation>)>,
 }
@@ -68,74 +67,6 @@ impl Member {
             self.proved(now, &key, sent);
         } else if !self.config.rules.write_before_delivery {
             self.proved(now, &key, now);
-        }
-    }
-
-    /// A write of the row that was sent at `sent` shows that the lease is this process's and that nobody asks for it.
-    fn proved(&mut self, now: Moment, key: &ShardId, sent: Moment) {
-        let Some(owned) = self.owned.get_mut(key) else { return };
-        let start = if self.config.rules.window_from_send { sent } else { now };
-        owned.proved = owned.proved.max(start);
-        owned.renew_at = sent + self.config.renew_every;
-        let open = self.pulse.open_at(sent) || (!self.config.rules.renew_after_lapse && self.pulse.open());
-        let until = self.window_of(&self.owned[key]);
-        let asked = self.owned[key].lease.handoff_pending();
-        if open && now < until && !asked {
-            let owned = self.owned.get_mut(key).expect("it was there above");
-            owned.until = owned.until.max(until);
-            self.feed(key, Input::Proved);
-        } else {
-            let wait = self.config.renew_every / 16;
-            self.owned.get_mut(key).expect("it was there above").write_from = now + wait;
-        }
-    }
-
-    /// The end of the window as the writes so far have it.
-    fn window_of(&self, owned: &Owned) -> Moment {
-        let by_beat = self.pulse.window(owned.proved, &self.config);
-        match self.config.renewal {
-            RenewalMode::PerWorker => by_beat,
-            RenewalMode::PerLease => by_beat.min(window_end(owned.proved, &self.config)),
-        }
-    }
-
-    /// A beat succeeded: the windows that are open and not asked for grow.
-    pub(super) fn extend_windows(&mut self, now: Moment) {
-        let rules = self.config.rules;
-        let keys: Vec<ShardId> = self.owned.keys().cloned().collect();
-        for key in keys {
-            let until = self.window_of(&self.owned[&key]);
-            let owned = self.owned.get_mut(&key).expect("the keys are those of the map");
-            let grows = match owned.state {
-                State::Delivering => !owned.lease.handoff_pending() || !rules.freeze_when_asked,
-                State::Draining(_) => !rules.freeze_when_asked,
-                State::Lapsed => !rules.renew_after_lapse,
-                State::Unproved | State::Drained(..) => false,
-            };
-            if !grows || until <= owned.until || now >= until {
-                continue;
-            }
-            owned.until = until;
-            if owned.state == State::Lapsed {
-                self.feed(&key, Input::Proved);
-            } else {
-                let hold = owned.hold.clone();
-                self.out.push(Action::Extend { hold, until });
-            }
-        }
-    }
-
-    /// Every window whose end has come is over, whatever the answer that is about to be looked at says.
-    pub(super) fn close_windows(&mut self, now: Moment) {
-        self.pulse.close(now, &self.config);
-        let over = self
-            .owned
-            .values()
-            .filter(|owned| owned.state == State::Delivering && now >= owned.until);
-        let over: Vec<Hold> = over.map(|owned| owned.hold.clone()).collect();
-        for hold in over {
-            self.feed(&hold.key, Input::WindowOver);
-            self.note(Note::Lapsed { hold });
         }
     }
 

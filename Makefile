@@ -11,6 +11,8 @@ LOGS     ?= logs
 EXPERIMENT ?= deploy/experiments/rebalance.yaml
 CARGO    ?= cargo
 KINEX    ?= $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/kinex
+DENY_VERSION := 0.20.2
+DENY     := $(abspath target/tools/cargo-deny-$(DENY_VERSION))
 URL      := http://127.0.0.1:$(PORT)
 AT       := --endpoint-url $(URL) --stream $(STREAM) --application $(STREAM)
 CONSUMERS := consumer-pod1 consumer-pod2 consumer-pod3 consumer-pod4 consumer-pod5
@@ -24,7 +26,7 @@ define foreground
   code=$$?; rm -f $(LOGS)/$(1).pid; [ $$code -eq 130 ] || [ $$code -eq 143 ] || exit $$code
 endef
 
-.PHONY: help build start verify $(CONSUMERS) producer monitor split view-dist analyze export timeline stop clean demo test lint bench
+.PHONY: help build start verify $(CONSUMERS) producer monitor split view-dist analyze export timeline stop clean demo test peers lint bench
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-zA-Z0-9_ -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -93,13 +95,20 @@ clean: stop ## Stop everything, and delete logs and reports
 demo: build ## Play the guide's whole experiment and write its report
 	$(KINEX) run $(EXPERIMENT)
 
-test: ## Run all tests, also against other implementations (fetched once into target/peers)
-	tests/peers/install
+test: lint peers ## Check format, lints and licences, then run all tests
 	$(CARGO) test --locked --workspace
 
-lint: ## Check format and lints
+peers: ## Install the independent implementations that the tests compare with, into target/peers
+	@tests/peers/install
+
+lint: $(DENY) ## Check format, lints, licences and sources
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	$(DENY)/bin/cargo-deny check bans licenses sources
+
+$(DENY):
+	$(CARGO) install --quiet --locked --debug --root $(DENY).part cargo-deny --version $(DENY_VERSION)
+	@mv $(DENY).part $(DENY)
 
 bench: build ## Compare both strategies on the guide's experiment
 	-$(KINEX) run $(EXPERIMENT) --report reports/balanced

@@ -35,6 +35,10 @@ impl Member {
     /// A lease came to this process. `taken`: by a take that was sent then; else a row that was read says so, and
     /// nothing is delivered before it is renewed.
     pub(super) fn acquire(&mut self, now: Moment, lease: Lease, taken: Option<Moment>) {
+        if lease.finished() {
+            // Its end was written before it was handed over, and the answer to that was lost.
+            return;
+        }
         let hold = Hold {
             key: lease.key.clone(),
             fence: Fence {

@@ -1,3 +1,5 @@
+//! What settings files and flags lead to.
+
 use super::*;
 
 const SAMPLE: &str = include_str!("../../../deploy/consumer.yaml");

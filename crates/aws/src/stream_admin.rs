@@ -376,7 +376,15 @@ impl<'a> Change<'a> {
     /// Waits until the stream is active and shows either nothing or all of the change.
     async fn look(&mut self) -> Result<Look, Fault> {
         loop {
-            match self.admin.describe(self.stream).await?.status {
+            let status = match self.admin.describe(self.stream).await {
+                // Others ask as well: the account's rate of this call is low.
+                Err(fault) if fault.kind == FaultKind::Throttled => {
+                    self.wait.once(&self.asked).await?;
+                    continue;
+                }
+                answer => answer?.status,
+            };
+            match status {
                 StreamStatus::Active => {
                     let shards = self.admin.shards(self.stream).await?;
                     let open = self.all_open(&shards)?;

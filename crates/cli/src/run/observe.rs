@@ -89,7 +89,7 @@ impl Observer {
 
     /// One look at everything. What cannot be read is said in [`World::unseen`].
     pub(crate) async fn look(&mut self, pods: &[PodFacts], replicas: Replicas, now: Timestamp) -> World {
-        let seen = match self.read(now).await {
+        let seen = match Box::pin(self.read(now)).await {
             Ok(seen) => seen,
             Err(fault) => {
                 return World {

@@ -33,7 +33,8 @@ impl Snapshot {
     /// When any of them cannot be read, with what to do about it.
     pub(crate) async fn read(at: &Connected) -> anyhow::Result<Self> {
         let (streams, leases) = (at.clients.streams(), at.clients.leases(&at.application));
-        let (shards, scan, members) = tokio::join!(streams.shards(&at.stream), leases.leases(), leases.members());
+        let (shards, scan, members) =
+            Box::pin(async { tokio::join!(streams.shards(&at.stream), leases.leases(), leases.members()) }).await;
         let explain = |fault| at.explain(fault);
         let (_, workers) = members.map_err(explain)?;
         Ok(Self {

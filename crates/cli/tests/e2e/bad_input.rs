@@ -1,8 +1,9 @@
 //! Bad input gets one clear error with its place and the next step, and the exit code says of which kind it is.
 
-use std::process::Command;
+use std::io::Read;
+use std::process::{Command, Stdio};
 
-use crate::support::{Emulator, kinex, output, stdout};
+use crate::support::{Emulator, Process, alone, kinex, output, stdout, until};
 
 /// What the command says on stderr, and its exit code, with what differs from run to run taken out.
 fn said(command: &mut Command) -> String {
@@ -109,4 +110,62 @@ fn a_split_of_more_shards_than_there_are_splits_none() {
     let text = said(emulator.kinex("split", "few").args(["--count", "10"]));
     insta::assert_snapshot!(text);
     assert!(stdout(&mut emulator.kinex("verify", "few")).contains("total   3"));
+}
+
+#[test]
+fn a_worker_id_that_is_alive_is_refused_to_a_second_process() {
+    let _alone = alone();
+    let emulator = Emulator::start(&["--create-stream", "one:2"]);
+    stdout(&mut emulator.kinex("start", "one"));
+    let consumer = || {
+        let mut command = emulator.kinex("consumer", "one");
+        command.args([
+            "--worker-id",
+            "pod-1",
+            "--set",
+            "failover_time_millis=3000",
+            "--exit-with-parent",
+        ]);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        Process::start(&mut command)
+    };
+    let first = consumer();
+    until("the first one", || {
+        stdout(&mut emulator.kinex("view-dist", "one"))
+            .contains("pod-1")
+            .then_some(())
+    });
+    let mut second = consumer();
+    let code = until("the second one's end", || second.0.try_wait().unwrap()).code();
+    let mut said = String::new();
+    second.0.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(code, Some(75), "{said}");
+    assert!(said.contains("error: ") && said.contains("pod-1"), "{said}");
+    drop(first);
+}
+
+#[test]
+fn a_table_of_another_program_is_refused_and_left_alone() {
+    let emulator = Emulator::start(&["--create-stream", "orders:2"]);
+    stdout(&mut emulator.kinex("start", "orders"));
+    // The workers' table of one application has another shape than a lease table.
+    let mut command = kinex();
+    command.args([
+        "start",
+        "--endpoint-url",
+        &emulator.url,
+        "--stream",
+        "orders",
+        "--application",
+        "orders-workers",
+    ]);
+    let text = said(&mut command);
+    assert!(
+        text.starts_with("exit 2\nerror: ") && text.contains("orders-workers"),
+        "{text}"
+    );
+    stdout(&mut emulator.kinex("verify", "orders"));
 }

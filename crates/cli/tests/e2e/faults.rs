@@ -1,6 +1,8 @@
 //! Workers that die, leave and sleep.
 
-use crate::support::{alone, play_text};
+use std::process::{Command, Stdio};
+
+use crate::support::{Process, alone, kinex, output, play_text, signal, until};
 
 /// Four workers on twelve shards; one of them meets its fate while records flow.
 fn manifest(step: &str) -> String {
@@ -60,4 +62,62 @@ fn a_worker_that_sleeps_three_failover_times_takes_nothing_back() {
     let played = play_text(&manifest("freezePod: {count: 1, for: 12s}"), &[]);
     played.passed();
     assert_eq!(played.number("/records/missing"), 0.0);
+}
+
+/// The ids of a run's children, once it has `count` of them.
+fn children(run: u32, count: usize) -> Vec<u32> {
+    until("the children of a run", || {
+        let said = output(Command::new("ps").args(["-o", "pid=", "--ppid", &run.to_string()]));
+        let ids = String::from_utf8(said.stdout).unwrap();
+        let ids: Vec<u32> = ids.split_whitespace().map(|id| id.parse().unwrap()).collect();
+        (ids.len() >= count).then_some(ids)
+    })
+}
+
+fn start(directory: &std::path::Path) -> Process {
+    let path = directory.join("experiment.yaml");
+    std::fs::write(&path, manifest("pause: {for: 60s}")).unwrap();
+    let mut command = kinex();
+    command
+        .arg("run")
+        .arg(&path)
+        .arg("--report")
+        .arg(directory.join("report"));
+    Process::start(command.stdout(Stdio::null()).stderr(Stdio::null()))
+}
+
+fn gone(ids: &[u32]) {
+    let there = |id: &&u32| {
+        // A zombie has ended; whoever inherited it has not looked yet.
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    };
+    until("the end of every child", || {
+        ids.iter().find(there).is_none().then_some(())
+    });
+}
+
+#[test]
+fn no_child_outlives_a_run_that_is_killed_not_even_a_stopped_one() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let run = start(directory.path());
+    let ids = children(run.0.id(), 4);
+    signal(ids[0], "STOP");
+    run.signal("KILL");
+    gone(&ids);
+}
+
+#[test]
+fn an_interrupted_run_ends_its_children_and_writes_what_it_saw() {
+    let _alone = alone();
+    let directory = tempfile::tempdir().unwrap();
+    let run = start(directory.path());
+    let ids = children(run.0.id(), 4);
+    run.signal("INT");
+    assert_eq!(run.wait(), Some(130));
+    gone(&ids);
+    let summary = std::fs::read_to_string(directory.path().join("report/summary.json")).unwrap();
+    let summary: serde_json::Value = serde_json::from_str(&summary).unwrap();
+    assert_eq!(summary["verdict"], "Aborted");
 }

@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 /// Nothing here takes longer, unless it hangs.
-pub const LIMIT: Duration = Duration::from_secs(180);
+pub(crate) const LIMIT: Duration = Duration::from_secs(180);
 
 /// Tests with fleets hold this, so that they do not slow each other down.
-pub fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The root of the repository.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("../..")
         .canonicalize()
@@ -26,7 +26,7 @@ pub fn root() -> PathBuf {
 }
 
 /// The command, with an environment that says nothing.
-pub fn kinex() -> Command {
+pub(crate) fn kinex() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kinex"));
     command
         .current_dir(root())
@@ -38,12 +38,12 @@ pub fn kinex() -> Command {
 }
 
 /// Runs a command to its end.
-pub fn output(command: &mut Command) -> Output {
+pub(crate) fn output(command: &mut Command) -> Output {
     command.output().unwrap()
 }
 
 /// Runs a command that must succeed, and gives what it wrote.
-pub fn stdout(command: &mut Command) -> String {
+pub(crate) fn stdout(command: &mut Command) -> String {
     let output = output(command);
     assert!(
         output.status.success(),
@@ -54,12 +54,12 @@ pub fn stdout(command: &mut Command) -> String {
 }
 
 /// The same as JSON.
-pub fn json(command: &mut Command) -> Value {
+pub(crate) fn json(command: &mut Command) -> Value {
     serde_json::from_str(&stdout(command.args(["-o", "json"]))).unwrap()
 }
 
 /// Waits until there is something, for [`LIMIT`] at most.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
         if let Some(found) = look() {
@@ -71,27 +71,27 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A process that ends with the test.
-pub struct Process(pub Child);
+pub(crate) struct Process(pub(crate) Child);
 
 impl Process {
-    pub fn start(command: &mut Command) -> Self {
+    pub(crate) fn start(command: &mut Command) -> Self {
         Self(command.spawn().unwrap())
     }
 
     /// Sends a signal by its number.
-    pub fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         signal(self.0.id(), name);
     }
 
     /// Waits for its end.
-    pub fn wait(mut self) -> Option<i32> {
+    pub(crate) fn wait(mut self) -> Option<i32> {
         let status = until("the end of a process", || self.0.try_wait().unwrap());
         status.code()
     }
 }
 
 /// Sends a signal to a process that the test knows to be its own.
-pub fn signal(pid: u32, name: &str) {
+pub(crate) fn signal(pid: u32, name: &str) {
     let sent = Command::new("kill")
         .args([&format!("-{name}"), &pid.to_string()])
         .status()
@@ -107,13 +107,13 @@ impl Drop for Process {
 }
 
 /// Endpoints in a process of their own.
-pub struct Emulator {
+pub(crate) struct Emulator {
     _process: Process,
-    pub url: String,
+    pub(crate) url: String,
 }
 
 impl Emulator {
-    pub fn start(arguments: &[&str]) -> Self {
+    pub(crate) fn start(arguments: &[&str]) -> Self {
         let mut command = kinex();
         command
             .args(["emulator", "--port", "0", "-o", "json", "--exit-with-parent"])
@@ -131,7 +131,7 @@ impl Emulator {
     }
 
     /// A command about a stream there.
-    pub fn kinex(&self, command: &str, stream: &str) -> Command {
+    pub(crate) fn kinex(&self, command: &str, stream: &str) -> Command {
         let mut kinex = kinex();
         kinex.args([
             command,
@@ -147,15 +147,15 @@ impl Emulator {
 }
 
 /// A run that has ended.
-pub struct Played {
-    pub code: Option<i32>,
-    pub summary: Value,
-    pub directory: tempfile::TempDir,
-    pub stderr: String,
+pub(crate) struct Played {
+    pub(crate) code: Option<i32>,
+    pub(crate) summary: Value,
+    pub(crate) directory: tempfile::TempDir,
+    pub(crate) stderr: String,
 }
 
 /// Plays a manifest to its end.
-pub fn play(manifest: &Path, arguments: &[&str]) -> Played {
+pub(crate) fn play(manifest: &Path, arguments: &[&str]) -> Played {
     let directory = tempfile::tempdir().unwrap();
     let mut command = kinex();
     command
@@ -177,7 +177,7 @@ pub fn play(manifest: &Path, arguments: &[&str]) -> Played {
 }
 
 /// Plays the text of a manifest to its end.
-pub fn play_text(manifest: &str, arguments: &[&str]) -> Played {
+pub(crate) fn play_text(manifest: &str, arguments: &[&str]) -> Played {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("experiment.yaml");
     std::fs::write(&path, manifest).unwrap();
@@ -186,7 +186,7 @@ pub fn play_text(manifest: &str, arguments: &[&str]) -> Played {
 
 impl Played {
     /// Fails the test with everything that is known unless the verdict is Pass.
-    pub fn passed(&self) -> &Self {
+    pub(crate) fn passed(&self) -> &Self {
         let summary = serde_json::to_string_pretty(&self.summary).unwrap();
         assert_eq!(self.code, Some(0), "{summary}\n{}\n{}", self.stderr, self.logs());
         assert_eq!(self.summary["verdict"], "Pass");
@@ -194,7 +194,7 @@ impl Played {
     }
 
     /// The last lines of every log.
-    pub fn logs(&self) -> String {
+    pub(crate) fn logs(&self) -> String {
         let mut text = String::new();
         for entry in std::fs::read_dir(self.directory.path().join("logs")).unwrap().flatten() {
             if entry.path().extension().is_some_and(|extension| extension == "log") {
@@ -208,13 +208,13 @@ impl Played {
     }
 
     /// The counts of a phase in the order of the workers' names.
-    pub fn counts(&self, phase: usize) -> Vec<u64> {
+    pub(crate) fn counts(&self, phase: usize) -> Vec<u64> {
         let counts = self.summary["phases"][phase]["leasesPerWorker"].as_object().unwrap();
         counts.values().map(|count| count.as_u64().unwrap()).collect()
     }
 
     /// A number of the summary, by its pointer.
-    pub fn number(&self, pointer: &str) -> f64 {
+    pub(crate) fn number(&self, pointer: &str) -> f64 {
         let value = self.summary.pointer(pointer).and_then(Value::as_f64);
         value.unwrap_or_else(|| panic!("{pointer} is no number in {:#}", self.summary))
     }

@@ -73,6 +73,8 @@ fn seeds_of_old_faults_pass() {
     passes(&Scenario::storm(4, 10, RenewalMode::PerLease), 4);
     // A row removed by hand came back with the beat that an observer had seen before.
     passes(&Scenario::storm(4, 10, RenewalMode::PerWorker), 242);
+    // So did the row of a process that was still joining, and slept between its first row and the reply.
+    passes(&Scenario::storm(5, 30, RenewalMode::PerLease), 4793);
     // The late answer to a reclaim hid that somebody had asked once more.
     passes(&Scenario::storm(5, 30, RenewalMode::PerWorker), 113);
     passes(&Scenario::storm(5, 30, RenewalMode::PerWorker), 209);

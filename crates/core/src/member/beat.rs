@@ -21,8 +21,10 @@ pub(super) struct Pulse {
     frozen: Option<(Moment, u64)>,
     /// Since when the beat's window has been open without a break; `None` while it is not open.
     open_since: Option<Moment>,
-    /// The highest beat that the own row was seen to show.
+    /// The highest beat that the own row was seen to show, or was written anew with.
     count: u64,
+    /// How many beats were sent. Each may have counted, also one without an answer.
+    sent: u64,
     /// The asks that the own row was last seen to count.
     pub(super) asks_known: Option<u64>,
     /// The asks that were known when the own lease rows were last read.
@@ -45,6 +47,12 @@ impl Pulse {
         self.asks_covered = None;
         self.beat(now, sent, asks, config);
         self.due = sent + config.renew_every;
+    }
+
+    /// The count of a row that is written anew: above every count that was shown before, also by beats without an answer.
+    pub(super) fn next_count(&mut self) -> u64 {
+        self.count += self.sent + 1;
+        self.count
     }
 
     /// A beat succeeded.
@@ -123,6 +131,7 @@ impl Member {
             return;
         }
         self.pulse.due = now + self.config.renew_every;
+        self.pulse.sent += 1;
         let write = WorkerWrite::Beat {
             by: self.me().clone(),
             leases: u32::try_from(self.owned.len()).unwrap_or(u32::MAX),
@@ -181,13 +190,11 @@ impl Member {
         }
     }
 
-    /// The own row again. Its beat goes on, or an observer might see the old count twice and think that it stood still;
-    /// and as nobody knows who asked meanwhile, it counts one ask more than were looked at.
-    fn same_row(&self) -> WorkerRow {
+    /// The own row again. As nobody knows who asked meanwhile, it counts one ask more than were looked at.
+    fn same_row(&mut self) -> WorkerRow {
         WorkerRow {
-            beat: self.pulse.count + 2,
             asks: self.pulse.asks_known.unwrap_or(0) + 1,
-            ..self.first_row()
+            ..self.next_row()
         }
     }
 

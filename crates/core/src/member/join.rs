@@ -95,7 +95,7 @@ impl Member {
     /// The row of this worker's name is known, as of a read or a refused write that was sent at `sent`.
     fn name_looked_up(&mut self, now: Moment, sent: Moment, row: Option<WorkerRow>) {
         let Some(row) = row else {
-            let row = Box::new(self.first_row());
+            let row = Box::new(self.next_row());
             if let Phase::Joining(joining) = &mut self.phase {
                 joining.registers = true;
             }
@@ -133,7 +133,7 @@ impl Member {
 
     fn replace(&mut self, now: Moment, old: &WorkerRow) {
         let write = WorkerWrite::Replace {
-            row: Box::new(self.first_row()),
+            row: Box::new(self.next_row()),
             old: old.incarnation.clone(),
             beat: old.beat,
         };
@@ -151,13 +151,19 @@ impl Member {
         }
     }
 
-    pub(super) fn first_row(&self) -> WorkerRow {
-        WorkerRow::starting(
+    /// A row of this process. Its beat is above all that earlier rows of it can have shown, had their replies been lost:
+    /// an observer that slept might see an old count twice and think that it stood still.
+    pub(super) fn next_row(&mut self) -> WorkerRow {
+        let row = WorkerRow::starting(
             self.me().clone(),
             self.profile.hard_cap,
             self.profile.address.clone(),
             self.profile.started.clone(),
-        )
+        );
+        WorkerRow {
+            beat: self.pulse.next_count(),
+            ..row
+        }
     }
 
     /// Leaves before it ever joined.

@@ -13,6 +13,7 @@ use kinex_core::member::Written;
 use kinex_core::shard_map::Shard;
 use kinex_core::sync::{self, SyncPlan};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::board::Board;
 use crate::config::{InitialPosition, WorkerConfig};
@@ -47,6 +48,8 @@ pub(crate) struct Syncer<S, R> {
     rank: watch::Receiver<Option<usize>>,
     /// What the last complete listing lacked.
     missing: BTreeSet<ShardId>,
+    /// The shards with which the rows were last found in line, all of them open, and when.
+    settled: Option<(Vec<Shard>, Instant)>,
     /// Rows were added or removed, and the workers do not know yet.
     unannounced: bool,
     failures: u32,
@@ -71,6 +74,7 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
             asks,
             rank,
             missing: BTreeSet::new(),
+            settled: None,
             unannounced: false,
             failures: 0,
         }
@@ -85,7 +89,7 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
         loop {
             let due = self.rank.borrow().is_some_and(|rank| rank < LISTERS);
             if due {
-                let round = self.round().await;
+                let round = self.regular().await;
                 self.note(round.is_ok());
             }
             let pause = self.pause();
@@ -116,6 +120,25 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
         }
     }
 
+    /// A whole round, unless the shards are those with which the rows were in line a short while ago: a listing tells
+    /// that without a scan of the table. Rows that vanish by themselves are noticed after the failover time.
+    async fn regular(&mut self) -> Result<(), Fault> {
+        if let Some((shards, since)) = &self.settled
+            && since.elapsed() < self.config.protocol.failover_after
+            && self.listing().await? == *shards
+        {
+            return Ok(());
+        }
+        self.round().await.map(drop)
+    }
+
+    async fn listing(&self) -> Result<Vec<Shard>, Fault> {
+        let within = self.config.request_timeout * SCAN;
+        let listing = self.board.ask("ListShards", None, within, self.stream.shards()).await?;
+        self.board.count("ListShards", "ok");
+        Ok(listing)
+    }
+
     /// One complete listing, one complete scan, and the writes that follow.
     async fn round(&mut self) -> Result<Round, Fault> {
         let within = self.config.request_timeout;
@@ -125,11 +148,7 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
             .ask("leases", None, within * SCAN, self.store.leases())
             .await?;
         self.board.count("leases", "ok");
-        let listing = self
-            .board
-            .ask("ListShards", None, within * SCAN, self.stream.shards())
-            .await?;
-        self.board.count("ListShards", "ok");
+        let listing = self.listing().await?;
         self.board.unreadable(&scan.unreadable);
         let rows = with_unreadable(scan, &listing);
         let SyncPlan {
@@ -139,6 +158,14 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
             missing,
             trimmed,
         } = sync::sync(&rows, &listing, self.initial(), &self.missing, first_epoch());
+        let idle = creates.is_empty() && deletes.is_empty() && waiting.is_empty() && missing.is_empty();
+        let open: BTreeSet<&ShardId> = listing
+            .iter()
+            .filter(|shard| shard.open)
+            .map(|shard| &shard.id)
+            .collect();
+        let settled = idle && rows.iter().all(|row| open.contains(&row.key));
+        self.settled = settled.then(|| (listing.clone(), Instant::now()));
         self.missing = missing;
         let written = self.write_all(creates, deletes).await;
         if self.unannounced {

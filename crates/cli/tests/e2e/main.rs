@@ -10,5 +10,6 @@ mod documents;
 mod faults;
 mod guide;
 mod makefile;
+mod readme;
 mod support;
 mod tools;

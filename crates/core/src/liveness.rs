@@ -4,7 +4,7 @@
 //! a read that was *sent* the failover time after its beat was first seen still returns that same beat. Whoever says
 //! itself, or is said by one who knows, to have ended counts as gone at once, but only in that incarnation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::id::{Incarnation, WorkerId};
@@ -30,6 +30,8 @@ struct Sight {
     row: Option<WorkerRow>,
     /// When this beat was first seen (of a departed worker: when its departure was).
     since: Moment,
+    /// When it was last seen.
+    seen: Moment,
     /// A read sent late enough returned the same beat.
     silent: bool,
     /// The silence is long enough to take leases for.
@@ -49,6 +51,8 @@ pub struct Liveness {
     failover_after: Duration,
     by_late_read: bool,
     sights: BTreeMap<WorkerId, Sight>,
+    /// Named by a lease, and not looked for yet.
+    expected: BTreeSet<WorkerId>,
 }
 
 impl Liveness {
@@ -58,6 +62,7 @@ impl Liveness {
             failover_after,
             by_late_read,
             sights: BTreeMap::new(),
+            expected: BTreeSet::new(),
         }
     }
 
@@ -71,8 +76,11 @@ impl Liveness {
             failover_after * 4 / 5
         };
         let proof = if self.by_late_read { sent } else { now };
+        // That a row is missing twice tells nothing of the time between: it may have been there, beating.
+        let gap_max = failover_after / 4;
         match self.sights.get_mut(id) {
-            Some(sight) if sight.shows(row) => {
+            Some(sight) if sight.shows(row) && (row.is_some() || sent <= sight.seen + gap_max) => {
+                sight.seen = now;
                 sight.silent |= proof >= sight.since + suspect_after;
                 sight.proved |= proof >= sight.since + failover_after;
                 sight.row = row.cloned();
@@ -81,6 +89,7 @@ impl Liveness {
                 let sight = Sight {
                     row: row.cloned(),
                     since: now,
+                    seen: now,
                     silent: false,
                     proved: false,
                 };
@@ -91,9 +100,11 @@ impl Liveness {
 
     /// A read of the rows of all workers.
     pub fn saw_all(&mut self, rows: &[WorkerRow], sent: Moment, now: Moment) {
-        let missing: Vec<WorkerId> = self
+        let expected = std::mem::take(&mut self.expected);
+        let missing: BTreeSet<WorkerId> = self
             .sights
             .keys()
+            .chain(&expected)
             .filter(|id| !rows.iter().any(|row| row.id == **id))
             .cloned()
             .collect();
@@ -105,10 +116,10 @@ impl Liveness {
         }
     }
 
-    /// A lease names this worker: should it have no row, its silence begins now.
-    pub fn expect(&mut self, id: &WorkerId, now: Moment) {
+    /// A lease names this worker: should the next read of all workers lack its row, its silence begins with that.
+    pub fn expect(&mut self, id: &WorkerId) {
         if !self.sights.contains_key(id) {
-            self.saw(id, None, now, now);
+            self.expected.insert(id.clone());
         }
     }
 
@@ -225,6 +236,21 @@ mod tests {
     #[test]
     fn a_beat_brings_the_silent_back() {
         check(&[(0, 1, "a", 5), (11, 12, "a", 5), (13, 14, "a", 6)], Life::Live);
+    }
+
+    #[test]
+    fn a_row_that_is_missing_twice_may_have_been_there_between() {
+        let seconds = |s: u64| Moment::millis(s * 1_000);
+        let life = |reads: &[u64]| {
+            let mut peers = Liveness::new(F, true);
+            peers.expect(&"w".into());
+            for at in reads {
+                peers.saw_all(&[], seconds(*at), seconds(*at));
+            }
+            peers.life(&"w".into())
+        };
+        assert_eq!(life(&[0, 20]), Life::Live);
+        assert_eq!(life(&[0, 2, 4, 6, 8, 10]), Life::Silent);
     }
 
     #[test]

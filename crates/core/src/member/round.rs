@@ -234,7 +234,7 @@ impl Member {
             .flat_map(|row| row.owner.iter().chain(&row.checkpoint_owner));
         let named: BTreeSet<&WorkerId> = named.filter(|id| **id != self.profile.process.worker).collect();
         for id in &named {
-            self.peers.expect(id, now);
+            self.peers.expect(id);
         }
         self.peers.forget_missing(|id| named.contains(id));
         let keys: Vec<ShardId> = self.owned.keys().cloned().collect();

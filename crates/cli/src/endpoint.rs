@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use kinex_aws::{Access, Clients, Fault, FaultKind};
+use kinex_stage::Subject;
 use serde::{Deserialize, Serialize};
 
 use crate::exit::{Code, Stop};
@@ -137,6 +138,15 @@ impl Target {
 }
 
 impl Connected {
+    /// What the connection is about.
+    pub(crate) fn subject(&self) -> Subject {
+        Subject {
+            clients: self.clients.clone(),
+            stream: self.stream.clone(),
+            application: self.application.clone(),
+        }
+    }
+
     /// A fault with what to do about it here.
     pub(crate) fn explain(&self, fault: Fault) -> anyhow::Error {
         let (code, next) = match fault.kind {

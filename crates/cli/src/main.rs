@@ -4,7 +4,6 @@ mod args;
 mod endpoint;
 mod exit;
 mod output;
-mod report;
 mod run;
 mod tools;
 

@@ -79,18 +79,3 @@ pub(crate) fn table<H: AsRef<str>>(header: impl IntoIterator<Item = H>, rows: Ve
     let lines: Vec<_> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
 }
-
-/// Counts per worker as a person says them: `7/7/6`.
-pub(crate) fn slashed(counts: impl IntoIterator<Item = usize>) -> String {
-    let counts: Vec<_> = counts.into_iter().map(|n| n.to_string()).collect();
-    if counts.is_empty() {
-        "-".to_owned()
-    } else {
-        counts.join("/")
-    }
-}
-
-/// Seconds with one decimal, or a dash.
-pub(crate) fn seconds(value: Option<f64>) -> String {
-    value.map_or_else(|| "-".to_owned(), |s| format!("{s:.1} s"))
-}

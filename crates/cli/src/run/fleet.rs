@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use kinex_core::experiment::{KillMode, PlannedPod, Timestamp};
 use kinex_core::id::{Incarnation, WorkerId};
+use kinex_stage::PodFacts;
 use rustix::process::Signal;
 
 use super::process::{Process, last_line};
@@ -45,19 +46,6 @@ pub(crate) struct Ended {
     pub(crate) how: String,
     /// Why trying again cannot help: it refused its settings, or its name is in use.
     pub(crate) fatal: Option<String>,
-}
-
-/// What the fleet knows of one worker's process.
-#[derive(Clone, Debug)]
-pub(crate) struct PodFacts {
-    /// The worker.
-    pub(crate) worker: WorkerId,
-    /// The process start, once it has said so; none while no process is there.
-    pub(crate) incarnation: Option<Incarnation>,
-    /// Since when it is stopped.
-    pub(crate) frozen: Option<Timestamp>,
-    /// Whether a process is there.
-    pub(crate) running: bool,
 }
 
 #[derive(Debug)]

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use kinex_core::experiment::{Spec, Status, Timestamp, World};
 
-use super::outcome::live_counts;
-use crate::output::slashed;
-use crate::report::recording::ordinal_key;
+use kinex_stage::outcome::live_counts;
+use kinex_stage::report::recording::ordinal_key;
+use kinex_stage::text::slashed;
 
 /// Without a terminal, a line is written this often even when nothing changed.
 const LINE_EVERY: Duration = Duration::from_secs(10);

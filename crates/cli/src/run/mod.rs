@@ -3,13 +3,11 @@
 //! Expected flow: load the manifest, connect (or serve the embedded endpoints), then look, decide, store the status,
 //! carry out, until the run has ended; then stop the processes, read the audit once more and write the report.
 
+mod closing;
 mod effects;
 mod fleet;
-mod history;
 mod live;
 mod manifest;
-mod observe;
-mod outcome;
 mod process;
 mod producer;
 mod session;

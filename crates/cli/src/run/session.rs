@@ -13,20 +13,19 @@ use kinex_core::lease::Process as ProcessId;
 use kinex_core::worker::WorkerWrite;
 use kinex_embedded::{Endpoints, Options};
 use kinex_kcl::ports::LeaseStore;
+use kinex_stage::outcome::{self, Facts};
+use kinex_stage::report::recording::Sample;
+use kinex_stage::report::summary::{Records, Summary};
+use kinex_stage::{Observer, launch};
 
 use super::Args;
 use super::effects::Effects;
 use super::fleet::{Ended, Fleet, Launch};
 use super::live::Live;
-use super::observe::Observer;
-use super::outcome::{self, Facts};
 use super::producer::Producer;
 use crate::endpoint::{Connected, RUN_FILE, RunFile, label};
 use crate::exit::{Code, Stop};
-use crate::output::{Format, Shown, show};
-use crate::report::markdown::closing;
-use crate::report::recording::Sample;
-use crate::report::summary::{Records, Summary};
+use crate::output::{Format, show};
 
 /// From one look to the next.
 const PERIOD: Duration = Duration::from_millis(200);
@@ -95,12 +94,6 @@ pub(super) async fn play(args: &Args, spec: Spec, output: Format) -> anyhow::Res
     show(output, &summary)?;
     eprintln!("report: {}", directory.join("report.html").display());
     Ok(session.code(interrupts.seen))
-}
-
-impl Shown for Summary {
-    fn text(&self, _wide: bool) -> String {
-        closing(self)
-    }
 }
 
 /// The directory of the run, made with its logs.
@@ -193,8 +186,8 @@ impl Session {
         Ok(Self {
             fleet: Fleet::new(launch),
             producer: Producer::new(program, arguments, directory.clone()),
-            observer: Observer::new(at.clone(), spec.consumers.failover_after, run, witness),
-            effects: Effects::new(at.clone()),
+            observer: Observer::new(at.subject(), spec.consumers.failover_after, run, witness),
+            effects: Effects::new(at.subject()),
             status: Status::default(),
             world: World::default(),
             samples: Vec::new(),
@@ -280,7 +273,7 @@ impl Session {
         }
         self.effects
             .carry_out(decision.effects, &mut self.fleet, &mut self.producer, now)
-            .await?;
+            .await;
         let sample = outcome::sample(&self.status, &world, now);
         self.samples
             .extend(sample.filter(|new| self.samples.last().is_none_or(|last| !last.same_state(new))));
@@ -385,7 +378,10 @@ impl Session {
             samples,
         };
         let run = outcome::recording(&self.spec, &self.status, &self.world, &self.observer, facts);
-        crate::report::write(&self.directory, &run)?;
+        for (name, text) in kinex_stage::report::files(&run)? {
+            let path = self.directory.join(name);
+            std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        }
         if self.spec.stream.deletion == DeletionPolicy::Delete && embedded.is_none() && !self.keep && !hurry {
             self.at.clients.streams().delete(&self.at.stream).await?;
             self.at.clients.tables(&self.at.application).delete().await?;
@@ -463,47 +459,20 @@ fn endpoint_arguments(file: &RunFile) -> Vec<String> {
 }
 
 fn consumer_arguments(spec: &Spec, file: &RunFile) -> Vec<String> {
-    let consumers = &spec.consumers;
-    let position = match consumers.initial_position {
-        kinex_core::experiment::InitialPosition::Latest => "LATEST",
-        kinex_core::experiment::InitialPosition::TrimHorizon => "TRIM_HORIZON",
-    };
-    let settings = [
-        format!("max_leases_for_worker={}", consumers.max_leases_per_worker),
-        format!(
-            "process_parent_shard_before_children={}",
-            consumers.process_parent_shard_before_children
-        ),
-        format!("strategy={:?}", consumers.strategy),
-        format!(
-            "lease_stealing_interval_millis={}",
-            consumers.lease_stealing_interval.as_millis()
-        ),
-        format!("cap_policy={:?}", consumers.cap_policy),
-        format!("cap_rounding={:?}", consumers.cap_rounding),
-        format!("renewal={:?}", consumers.renewal),
-        format!("failover_time_millis={}", consumers.failover_after.as_millis()),
-        format!("settle_time_millis={}", consumers.settle_for.as_millis()),
-        format!("initial_position={position}"),
-    ];
     let mut arguments = vec!["consumer".to_owned()];
     arguments.extend(endpoint_arguments(file));
-    arguments.extend(settings.into_iter().flat_map(|setting| ["--set".to_owned(), setting]));
+    arguments.extend(
+        launch::consumer_settings(&spec.consumers)
+            .into_iter()
+            .flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]),
+    );
     arguments
 }
 
 fn producer_arguments(spec: &Spec, file: &RunFile, run: &str) -> Vec<String> {
     let mut arguments = vec!["producer".to_owned()];
     arguments.extend(endpoint_arguments(file));
-    arguments.extend(["--run".to_owned(), run.to_owned()]);
-    arguments.extend([
-        "--records-per-second".to_owned(),
-        spec.producer.records_per_second.to_string(),
-    ]);
-    arguments.extend(["--record-bytes".to_owned(), spec.producer.record_bytes.to_string()]);
-    if let Some(lanes) = spec.producer.lanes {
-        arguments.extend(["--lanes".to_owned(), lanes.to_string()]);
-    }
+    arguments.extend(launch::producer_arguments(&spec.producer, run));
     arguments
 }
 

@@ -6,8 +6,8 @@ use super::snapshot::Snapshot;
 use crate::endpoint::Target;
 use crate::exit::Code;
 use crate::output::{Format, Shown, line, show, table};
-use crate::report::csv;
-use crate::report::recording::LeaseLine;
+use kinex_stage::report::csv;
+use kinex_stage::report::recording::LeaseLine;
 
 /// What to write.
 #[derive(Clone, Debug, clap::Args)]

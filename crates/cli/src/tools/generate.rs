@@ -7,7 +7,7 @@ use clap::CommandFactory;
 use crate::args::Args;
 use crate::exit::Code;
 use crate::output::line;
-use crate::report::summary::Summary;
+use kinex_stage::report::summary::Summary;
 
 /// The JSON Schema of `summary.json`.
 pub(crate) fn schema() -> anyhow::Result<Code> {

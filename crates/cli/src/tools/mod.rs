@@ -1,5 +1,6 @@
 //! The commands other than `run`, one file each.
 
+pub(crate) mod comparison;
 pub(crate) mod diff;
 pub(crate) mod emulator;
 pub(crate) mod export;

@@ -6,13 +6,14 @@ use kinex_core::balance::{Candidate, Placed, Policy, View, plan};
 use kinex_core::id::{ShardId, WorkerId};
 use kinex_core::split::{Select, splits};
 use kinex_core::stats::Spread;
+use kinex_stage::report::recording::ordinal_key;
+use kinex_stage::text::slashed;
 use serde::Serialize;
 
 use super::snapshot::Snapshot;
 use crate::endpoint::Target;
 use crate::exit::{Code, Stop};
-use crate::output::{Format, Shown, show, slashed, table};
-use crate::report::recording::ordinal_key;
+use crate::output::{Format, Shown, show, table};
 
 /// What to suppose.
 #[derive(Clone, Debug, clap::Args)]

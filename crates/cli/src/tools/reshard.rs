@@ -9,7 +9,7 @@ use super::snapshot::short;
 use crate::endpoint::Target;
 use crate::exit::{Code, Stop};
 use crate::output::{Format, Shown, show, table};
-use crate::report::summary::Shards;
+use kinex_stage::report::summary::Shards;
 
 /// Which shards to split.
 #[derive(Clone, Debug, clap::Args)]

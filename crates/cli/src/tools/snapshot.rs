@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use crate::endpoint::Connected;
 use crate::output::{Shown, table};
-use crate::report::recording::ordinal_key;
-use crate::report::summary::Shards;
+use kinex_stage::report::recording::ordinal_key;
+use kinex_stage::report::summary::Shards;
 
 /// What was read.
 pub(crate) struct Snapshot {

@@ -7,7 +7,7 @@ use super::snapshot::short;
 use crate::endpoint::Target;
 use crate::exit::Code;
 use crate::output::{Format, Shown, show, table};
-use crate::report::summary::Shards;
+use kinex_stage::report::summary::Shards;
 
 /// What was found.
 #[derive(Debug, Serialize)]

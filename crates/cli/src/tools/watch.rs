@@ -5,9 +5,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::snapshot::{Distribution, Snapshot};
+use kinex_stage::text::slashed;
+
 use crate::endpoint::{Connected, Target};
 use crate::exit::Code;
-use crate::output::{Format, Shown, interactive, line, show, show_next, slashed};
+use crate::output::{Format, Shown, interactive, line, show, show_next};
 
 /// How often, and until when.
 #[derive(Clone, Debug, clap::Args)]

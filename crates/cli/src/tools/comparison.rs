@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 
-use crate::output::{Shown, slashed, table};
-use crate::report::markdown::spread;
-use crate::report::summary::{Phase, Summary};
+use kinex_stage::text::slashed;
+
+use crate::output::{Shown, table};
+use kinex_stage::report::markdown::spread;
+use kinex_stage::report::summary::{Phase, Summary};
 
 /// One line: what, in the first run, in the second, and the difference where there is one to compute.
 #[derive(Debug, Serialize)]

@@ -9,40 +9,40 @@ use crate::report::summary::{Shards, Summary};
 /// A run as it was seen. Times are seconds since its start.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Recording {
+pub struct Recording {
     /// What it came to.
-    pub(crate) summary: Summary,
+    pub summary: Summary,
     /// The state at each look, in the order of time; looks that saw what the one before them saw are left out.
-    pub(crate) samples: Vec<Sample>,
+    pub samples: Vec<Sample>,
     /// Every change of a lease's owner, in the order of time.
-    pub(crate) moves: Vec<Move>,
+    pub moves: Vec<Move>,
     /// Every stretch that a lease stood without a living owner.
-    pub(crate) gaps: Vec<Gap>,
+    pub gaps: Vec<Gap>,
     /// The lease table at the end.
-    pub(crate) leases: Vec<LeaseLine>,
+    pub leases: Vec<LeaseLine>,
 }
 
 /// The state at one moment.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Sample {
+pub struct Sample {
     /// When.
-    pub(crate) seconds: f64,
+    pub seconds: f64,
     /// The step that was on, if any.
-    pub(crate) step: Option<String>,
+    pub step: Option<String>,
     /// Runnable leases of each live worker, workers with none included.
-    pub(crate) leases_per_worker: BTreeMap<String, usize>,
+    pub leases_per_worker: BTreeMap<String, usize>,
     /// Runnable leases that no live worker has.
-    pub(crate) unowned: usize,
+    pub unowned: usize,
     /// The greatest count less the smallest.
-    pub(crate) imbalance: usize,
+    pub imbalance: usize,
     /// The shards.
-    pub(crate) stream: Shards,
+    pub stream: Shards,
 }
 
 impl Sample {
     /// Whether both saw the same state, whenever that was.
-    pub(crate) fn same_state(&self, other: &Self) -> bool {
+    pub fn same_state(&self, other: &Self) -> bool {
         Self {
             seconds: 0.0,
             ..self.clone()
@@ -55,7 +55,7 @@ impl Sample {
 
 /// Why a lease changed its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) enum Reason {
+pub enum Reason {
     /// Nobody had it before: a new shard, or the start.
     First,
     /// The owner, alive, yielded it.
@@ -71,22 +71,22 @@ pub(crate) enum Reason {
 /// A lease changed its owner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Move {
+pub struct Move {
     /// When it was seen.
-    pub(crate) seconds: f64,
+    pub seconds: f64,
     /// The lease.
-    pub(crate) lease: String,
+    pub lease: String,
     /// Who had it; absent when nobody did.
-    pub(crate) from: Option<String>,
+    pub from: Option<String>,
     /// Who has it now.
-    pub(crate) to: String,
+    pub to: String,
     /// Why.
-    pub(crate) reason: Reason,
+    pub reason: Reason,
 }
 
 impl Move {
     /// Whether it counts as a move: from one worker to another.
-    pub(crate) fn counts(&self) -> bool {
+    pub fn counts(&self) -> bool {
         self.from.as_ref().is_some_and(|from| *from != self.to)
     }
 }
@@ -94,20 +94,20 @@ impl Move {
 /// A lease stood without a living owner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Gap {
+pub struct Gap {
     /// The lease.
-    pub(crate) lease: String,
+    pub lease: String,
     /// Since when.
-    pub(crate) from: f64,
+    pub from: f64,
     /// Until when; absent when it had none at the end.
-    pub(crate) until: Option<f64>,
+    pub until: Option<f64>,
     /// How that came: `new shard`, `owner left`, `owner ended`.
-    pub(crate) why: String,
+    pub why: String,
 }
 
 impl Gap {
     /// Its length, up to `now` while it lasts.
-    pub(crate) fn seconds(&self, now: f64) -> f64 {
+    pub fn seconds(&self, now: f64) -> f64 {
         (self.until.unwrap_or(now) - self.from).max(0.0)
     }
 }
@@ -115,32 +115,32 @@ impl Gap {
 /// A row of the lease table, with the names that Java tools use.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct LeaseLine {
+pub struct LeaseLine {
     /// The shard.
-    pub(crate) lease_key: String,
+    pub lease_key: String,
     /// The owner, or who shall have it while a hand-off runs.
-    pub(crate) lease_owner: Option<String>,
+    pub lease_owner: Option<String>,
     /// Grows with every write of an owner.
-    pub(crate) lease_counter: u64,
+    pub lease_counter: u64,
     /// The checkpoint: a sequence number, `LATEST`, `TRIM_HORIZON`, `AT_TIMESTAMP` or `SHARD_END`.
-    pub(crate) checkpoint_sequence_number: String,
+    pub checkpoint_sequence_number: String,
     /// The place inside an aggregated record.
-    pub(crate) checkpoint_sub_sequence_number: u64,
+    pub checkpoint_sub_sequence_number: u64,
     /// Changes of owner since the last checkpoint.
-    pub(crate) owner_switches_since_checkpoint: u64,
+    pub owner_switches_since_checkpoint: u64,
     /// The present owner while a hand-off runs.
-    pub(crate) checkpoint_owner: Option<String>,
+    pub checkpoint_owner: Option<String>,
     /// Grows with every change of owner.
-    pub(crate) epoch: u64,
+    pub epoch: u64,
     /// The shards it came from.
-    pub(crate) parent_shard_id: BTreeSet<String>,
+    pub parent_shard_id: BTreeSet<String>,
     /// The shards that came from it.
-    pub(crate) child_shard_ids: BTreeSet<String>,
+    pub child_shard_ids: BTreeSet<String>,
 }
 
 impl Recording {
     /// Every worker that was ever seen alive, in the order of the names' numbers.
-    pub(crate) fn workers(&self) -> Vec<String> {
+    pub fn workers(&self) -> Vec<String> {
         let names: BTreeSet<_> = self
             .samples
             .iter()
@@ -153,7 +153,7 @@ impl Recording {
 }
 
 /// Sorts `a-2` before `a-10`.
-pub(crate) fn ordinal_key(name: &str) -> (String, u64) {
+pub fn ordinal_key(name: &str) -> (String, u64) {
     let digits = name.len() - name.trim_end_matches(|c: char| c.is_ascii_digit()).len();
     let (stem, number) = name.split_at(name.len() - digits);
     (stem.to_owned(), number.parse().unwrap_or(0))

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use minijinja::value::Serde;
 use minijinja::{Environment, Value, context};
 
-use crate::output::{seconds, slashed};
 use crate::report::chart::{Band, Chart, Series, svg};
 use crate::report::markdown::spread;
 use crate::report::recording::{Recording, Sample};
+use crate::text::{seconds, slashed};
 
 const PAGE: &str = include_str!("report.html");
 
@@ -16,7 +16,7 @@ const PAGE: &str = include_str!("report.html");
 ///
 /// # Errors
 /// When the template is broken, which a test would have found.
-pub(crate) fn page(run: &Recording) -> anyhow::Result<String> {
+pub fn page(run: &Recording) -> anyhow::Result<String> {
     let mut environment = Environment::new();
     environment.add_filter("seconds", |value: Option<f64>| seconds(value));
     environment.add_filter("spread", |leases: Serde<BTreeMap<String, usize>>| spread(&leases.0));

@@ -13,20 +13,20 @@ use kinex_core::shard_map::Shard;
 use crate::report::recording::Reason;
 
 /// What one look saw.
-pub(crate) struct Look<'a> {
+pub struct Look<'a> {
     /// When.
-    pub(crate) at: Timestamp,
+    pub at: Timestamp,
     /// Every shard of the stream.
-    pub(crate) shards: &'a [Shard],
+    pub shards: &'a [Shard],
     /// Every row of the lease table.
-    pub(crate) leases: &'a [Lease],
+    pub leases: &'a [Lease],
     /// Whether a lease's present owner can be reading, and if not, since when not and why.
-    pub(crate) reader: &'a dyn Fn(&Lease) -> Reader,
+    pub reader: &'a dyn Fn(&Lease) -> Reader,
 }
 
 /// Whether somebody reads a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Reader {
+pub enum Reader {
     /// Its present owner is at work.
     Reads,
     /// Nobody, since then when it is known.
@@ -42,22 +42,22 @@ pub(crate) enum Reader {
 
 /// A stretch without a reader, and how it came.
 #[derive(Clone, Debug)]
-pub(crate) struct Unread {
+pub struct Unread {
     /// The stretch.
-    pub(crate) gap: UnreadGap,
+    pub gap: UnreadGap,
     /// How it came.
-    pub(crate) why: &'static str,
+    pub why: &'static str,
 }
 
 /// Everything since the run began.
 #[derive(Debug, Default)]
-pub(crate) struct History {
+pub struct History {
     /// Changes of owner, with their reasons, oldest first.
-    pub(crate) moves: Vec<(Move, Reason)>,
+    pub moves: Vec<(Move, Reason)>,
     /// Stretches without a reader, oldest first.
-    pub(crate) unread: Vec<Unread>,
+    pub unread: Vec<Unread>,
     /// The shards that appeared after the first look at the stream.
-    pub(crate) children: Vec<ChildFacts>,
+    pub children: Vec<ChildFacts>,
     seen: BTreeSet<ShardId>,
     owners: BTreeMap<ShardId, WorkerId>,
     reasons: BTreeMap<ShardId, Reason>,
@@ -67,7 +67,7 @@ pub(crate) struct History {
 
 impl History {
     /// Takes in one look.
-    pub(crate) fn look(&mut self, look: &Look<'_>) {
+    pub fn look(&mut self, look: &Look<'_>) {
         self.appear(look);
         let rows: BTreeMap<&ShardId, &Lease> = look.leases.iter().map(|lease| (&lease.key, lease)).collect();
         for lease in look.leases {

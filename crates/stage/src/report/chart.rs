@@ -5,39 +5,39 @@
 use std::fmt::Write;
 
 /// One line.
-pub(crate) struct Series {
+pub struct Series {
     /// Its name, shown at its right end.
-    pub(crate) name: String,
+    pub name: String,
     /// Time and value at each change, in the order of time; `None`: the line stops there.
-    pub(crate) points: Vec<(f64, Option<f64>)>,
+    pub points: Vec<(f64, Option<f64>)>,
 }
 
 /// A stretch of the run, drawn as a band with a number on top.
-pub(crate) struct Band {
+pub struct Band {
     /// Its number.
-    pub(crate) number: usize,
+    pub number: usize,
     /// What the pointer shows.
-    pub(crate) title: String,
+    pub title: String,
     /// From when until when.
-    pub(crate) span: (f64, f64),
+    pub span: (f64, f64),
     /// Whether something was done in it, rather than waited for.
-    pub(crate) acts: bool,
+    pub acts: bool,
 }
 
 /// What to draw.
-pub(crate) struct Chart<'a> {
+pub struct Chart<'a> {
     /// What a screen reader says.
-    pub(crate) title: &'a str,
+    pub title: &'a str,
     /// The height of the drawing.
-    pub(crate) height: f64,
+    pub height: f64,
     /// The end of the run.
-    pub(crate) seconds: f64,
+    pub seconds: f64,
     /// The lines.
-    pub(crate) series: &'a [Series],
+    pub series: &'a [Series],
     /// The steps.
-    pub(crate) bands: &'a [Band],
+    pub bands: &'a [Band],
     /// Whether the names stand at the lines' ends.
-    pub(crate) labels: bool,
+    pub labels: bool,
 }
 
 const WIDTH: f64 = 1100.0;
@@ -66,7 +66,7 @@ impl Scale {
 }
 
 /// Draws the chart.
-pub(crate) fn svg(chart: &Chart<'_>) -> String {
+pub fn svg(chart: &Chart<'_>) -> String {
     let values = chart
         .series
         .iter()

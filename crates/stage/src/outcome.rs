@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kinex_core::experiment::{Action, ChildFacts, Spec, Status, StepResult, StreamSummary, Timestamp, World};
 
-use super::observe::Observer;
+use crate::observe::Observer;
 use crate::report::recording::{Gap, LeaseLine, Move, Recording, Sample};
 use crate::report::summary::{Lineage, Phase, Records, Requests, Shards, Step, Summary};
 
@@ -13,19 +13,19 @@ use crate::report::summary::{Lineage, Phase, Records, Requests, Shards, Step, Su
 const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// Everything that the report is made of, beside the status.
-pub(crate) struct Facts {
+pub struct Facts {
     /// Where it ran.
-    pub(crate) endpoint: String,
+    pub endpoint: String,
     /// What the audit found in the end.
-    pub(crate) records: Option<Records>,
+    pub records: Option<Records>,
     /// Requests by API.
-    pub(crate) requests: BTreeMap<String, u64>,
+    pub requests: BTreeMap<String, u64>,
     /// The states in the order of time.
-    pub(crate) samples: Vec<Sample>,
+    pub samples: Vec<Sample>,
 }
 
 /// The report's content.
-pub(crate) fn recording(spec: &Spec, status: &Status, world: &World, observer: &Observer, facts: Facts) -> Recording {
+pub fn recording(spec: &Spec, status: &Status, world: &World, observer: &Observer, facts: Facts) -> Recording {
     let start = status.started_at.unwrap_or_default();
     let end = status.finished_at.or_else(|| facts_end(status)).unwrap_or(start);
     let seconds = end.seconds_after(start).max(0.001);
@@ -85,7 +85,7 @@ pub(crate) fn recording(spec: &Spec, status: &Status, world: &World, observer: &
 }
 
 /// How many runnable leases each live worker reads; workers with none are included.
-pub(crate) fn live_counts(world: &World) -> BTreeMap<String, usize> {
+pub fn live_counts(world: &World) -> BTreeMap<String, usize> {
     let live = world.workers.iter().filter(|worker| worker.live);
     let mut counts: BTreeMap<String, usize> = live.map(|worker| (worker.id.to_string(), 0)).collect();
     let runnable = world.leases.iter().filter(|lease| !lease.finished());
@@ -98,7 +98,7 @@ pub(crate) fn live_counts(world: &World) -> BTreeMap<String, usize> {
 }
 
 /// The state that a look saw.
-pub(crate) fn sample(status: &Status, world: &World, now: Timestamp) -> Option<Sample> {
+pub fn sample(status: &Status, world: &World, now: Timestamp) -> Option<Sample> {
     let start = status.started_at?;
     if world.unseen.is_some() {
         return None;

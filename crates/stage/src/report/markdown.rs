@@ -1,10 +1,11 @@
-//! The same summary as text for a terminal and as Markdown for a pull request.
+//! The same summary as Markdown for a pull request.
 
-use crate::output::{seconds, slashed, table};
 use crate::report::recording::{Recording, ordinal_key};
 use crate::report::summary::{Phase, Records, Summary};
+use crate::text::{seconds, slashed};
 
-const PHASES: [&str; 8] = [
+/// The columns of [`phase_row`].
+pub const PHASES: [&str; 8] = [
     "phase",
     "after",
     "leases per worker",
@@ -15,19 +16,8 @@ const PHASES: [&str; 8] = [
     "unread max",
 ];
 
-/// The closing words of a run, for a terminal.
-pub(crate) fn closing(summary: &Summary) -> String {
-    let mut lines = vec![
-        table(PHASES, summary.phases.iter().map(phase_row).collect()),
-        String::new(),
-    ];
-    lines.extend(facts(summary));
-    lines.push(headline(summary));
-    lines.join("\n")
-}
-
 /// `report.md`.
-pub(crate) fn page(run: &Recording) -> String {
+pub fn page(run: &Recording) -> String {
     let summary = &run.summary;
     let mut out = format!("# {}: {}\n\n", summary.experiment, summary.verdict);
     if let Some(message) = summary.message.as_ref().filter(|_| summary.verdict != "Pass") {
@@ -68,19 +58,20 @@ pub(crate) fn page(run: &Recording) -> String {
 }
 
 /// `verdict: Pass` with the reason when it is another.
-pub(crate) fn headline(summary: &Summary) -> String {
+pub fn headline(summary: &Summary) -> String {
     let why = summary.message.as_ref().map(|m| format!(" ({m})")).unwrap_or_default();
     format!("verdict: {}{why}", summary.verdict)
 }
 
 /// The counts of a phase in the order of the workers' numbers: `7/7/6`.
-pub(crate) fn spread(leases: &std::collections::BTreeMap<String, usize>) -> String {
+pub fn spread(leases: &std::collections::BTreeMap<String, usize>) -> String {
     let mut workers: Vec<_> = leases.iter().collect();
     workers.sort_by_key(|(name, _)| ordinal_key(name));
     slashed(workers.into_iter().map(|(_, n)| *n))
 }
 
-fn phase_row(phase: &Phase) -> Vec<String> {
+/// One phase as a row of [`PHASES`].
+pub fn phase_row(phase: &Phase) -> Vec<String> {
     vec![
         phase.name.clone(),
         phase.after.clone(),
@@ -93,7 +84,8 @@ fn phase_row(phase: &Phase) -> Vec<String> {
     ]
 }
 
-fn facts(summary: &Summary) -> Vec<String> {
+/// What was found beside the phases, a sentence each.
+pub fn facts(summary: &Summary) -> Vec<String> {
     let mut facts = vec![match &summary.records {
         Some(records) => records_line(records),
         None => "records: not audited".to_owned(),

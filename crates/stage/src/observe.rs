@@ -14,10 +14,9 @@ use kinex_core::shard_map::Shard;
 use kinex_core::worker::WorkerRow;
 use kinex_kcl::ports::LeaseStore;
 
-use super::fleet::PodFacts;
-use super::history::{History, Look, Reader, Unread};
-use crate::endpoint::Connected;
+use crate::history::{History, Look, Reader, Unread};
 use crate::report::recording::Reason;
+use crate::{PodFacts, Subject};
 
 /// A record that was sent this long ago and is not in any consumer's row is missing. Consumers write their rows with
 /// their checkpoints, every few seconds.
@@ -26,8 +25,8 @@ const DELIVERED_WITHIN: Duration = Duration::from_secs(10);
 const AUDIT_EVERY: Duration = Duration::from_millis(1_000);
 
 /// Looks at the world, and remembers what it needs to compare.
-pub(crate) struct Observer {
-    at: Connected,
+pub struct Observer {
+    at: Subject,
     failover_after: Duration,
     beats: BTreeMap<WorkerId, Beat>,
     deaths: BTreeMap<Incarnation, Timestamp>,
@@ -37,7 +36,7 @@ pub(crate) struct Observer {
     began: Option<Timestamp>,
     audit: Audit,
     /// What happened so far.
-    pub(crate) history: History,
+    pub history: History,
 }
 
 struct Beat {
@@ -68,7 +67,7 @@ struct Seen {
 
 impl Observer {
     /// An observer that has seen nothing yet, of the records of the producers of `run`.
-    pub(crate) fn new(at: Connected, failover_after: Duration, run: String, witness: bool) -> Self {
+    pub fn new(at: Subject, failover_after: Duration, run: String, witness: bool) -> Self {
         Self {
             at,
             run,
@@ -83,12 +82,12 @@ impl Observer {
     }
 
     /// A process is known to have ended.
-    pub(crate) fn died(&mut self, incarnation: Incarnation, at: Timestamp) {
+    pub fn died(&mut self, incarnation: Incarnation, at: Timestamp) {
         self.deaths.insert(incarnation, at);
     }
 
     /// One look at everything. What cannot be read is said in [`World::unseen`].
-    pub(crate) async fn look(&mut self, pods: &[PodFacts], replicas: Replicas, now: Timestamp) -> World {
+    pub async fn look(&mut self, pods: &[PodFacts], replicas: Replicas, now: Timestamp) -> World {
         let seen = match Box::pin(self.read(now)).await {
             Ok(seen) => seen,
             Err(fault) => {
@@ -127,7 +126,7 @@ impl Observer {
     }
 
     /// The stretches without a reader: those that were seen, and between looks those that the consumers' own rows tell.
-    pub(crate) fn unread(&self) -> Vec<Unread> {
+    pub fn unread(&self) -> Vec<Unread> {
         let mut unread = self.history.unread.clone();
         let deaths = self
             .deaths
@@ -158,7 +157,7 @@ impl Observer {
     ///
     /// # Errors
     /// When the rows cannot be read.
-    pub(crate) async fn judge(&mut self, now: Timestamp) -> Result<Records, Fault> {
+    pub async fn judge(&mut self, now: Timestamp) -> Result<Records, Fault> {
         self.read_audit(now).await?;
         Ok(judge(&self.audit.producers, &self.audit.terms))
     }

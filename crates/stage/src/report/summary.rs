@@ -10,140 +10,140 @@ use serde::{Deserialize, Serialize};
 /// What a run came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Summary {
+pub struct Summary {
     /// The name of the experiment.
-    pub(crate) experiment: String,
+    pub experiment: String,
     /// The stream.
-    pub(crate) stream: String,
+    pub stream: String,
     /// Where it ran: `embedded`, `aws` or the URL of the endpoint.
-    pub(crate) endpoint: String,
+    pub endpoint: String,
     /// How leases are spread: `Balanced` or `Stealing`.
-    pub(crate) strategy: String,
+    pub strategy: String,
     /// When the run started, RFC 3339.
-    pub(crate) started_at: String,
+    pub started_at: String,
     /// How long it took.
-    pub(crate) seconds: f64,
+    pub seconds: f64,
     /// `Awaited`, `Pass`, `Fail`, `Inconclusive` or `Aborted`.
-    pub(crate) verdict: String,
+    pub verdict: String,
     /// Why the verdict is not Pass.
-    pub(crate) message: Option<String>,
+    pub message: Option<String>,
     /// The steps in the order of the manifest, the set-up before them.
-    pub(crate) steps: Vec<Step>,
+    pub steps: Vec<Step>,
     /// The stretches between two states of balance: each ends with a `waitUntilBalanced`.
-    pub(crate) phases: Vec<Phase>,
+    pub phases: Vec<Phase>,
     /// What the audit of the delivery found; absent when nothing was audited.
-    pub(crate) records: Option<Records>,
+    pub records: Option<Records>,
     /// The children of the reshards: how many, and how many were read before their parents ended.
-    pub(crate) lineage: Lineage,
+    pub lineage: Lineage,
     /// Requests by API, the consumers', the producer's and the run's own.
-    pub(crate) requests: BTreeMap<String, Requests>,
+    pub requests: BTreeMap<String, Requests>,
     /// Versions of what took part.
-    pub(crate) versions: BTreeMap<String, String>,
+    pub versions: BTreeMap<String, String>,
 }
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Step {
+pub struct Step {
     /// Its name in the manifest.
-    pub(crate) name: String,
+    pub name: String,
     /// `split`, `scale`, `waitUntilBalanced` ...
-    pub(crate) kind: String,
+    pub kind: String,
     /// `Pass`, `Fail`, `Inconclusive`, `Skipped`, `Aborted` or `Running`.
-    pub(crate) outcome: String,
+    pub outcome: String,
     /// Why, where there is something to say.
-    pub(crate) message: Option<String>,
+    pub message: Option<String>,
     /// When it started.
-    pub(crate) started: Option<f64>,
+    pub started: Option<f64>,
     /// How long it took.
-    pub(crate) seconds: Option<f64>,
+    pub seconds: Option<f64>,
     /// From the last change of shards or workers to the last move before balance; only of `waitUntilBalanced`.
-    pub(crate) convergence_seconds: Option<f64>,
+    pub convergence_seconds: Option<f64>,
     /// Runnable leases of each live worker when it ended.
-    pub(crate) leases_per_worker: BTreeMap<String, usize>,
+    pub leases_per_worker: BTreeMap<String, usize>,
     /// The greatest count less the smallest when it ended.
-    pub(crate) imbalance: usize,
+    pub imbalance: usize,
     /// Leases that changed from one owner to another in it.
-    pub(crate) moves: usize,
+    pub moves: usize,
     /// The fewest moves that balance needed.
-    pub(crate) moves_minimum: usize,
+    pub moves_minimum: usize,
     /// The longest time that a lease stood without a living owner in it.
-    pub(crate) unread_seconds_max: f64,
+    pub unread_seconds_max: f64,
     /// The shards when it ended.
-    pub(crate) stream: Shards,
+    pub stream: Shards,
 }
 
 /// How many shards the stream has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Shards {
+pub struct Shards {
     /// All that the stream still knows.
-    pub(crate) total: usize,
+    pub total: usize,
     /// Those that take records.
-    pub(crate) open: usize,
+    pub open: usize,
     /// Those that were split or merged.
-    pub(crate) closed: usize,
+    pub closed: usize,
 }
 
 /// What happened between two states of balance.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Phase {
+pub struct Phase {
     /// The name of the step that ended it.
-    pub(crate) name: String,
+    pub name: String,
     /// What was done in it: `start`, `split 10`, `scale 3 -> 5`.
-    pub(crate) after: String,
+    pub after: String,
     /// Runnable leases of each live worker at its end.
-    pub(crate) leases_per_worker: BTreeMap<String, usize>,
+    pub leases_per_worker: BTreeMap<String, usize>,
     /// The shards at its end.
-    pub(crate) stream: Shards,
+    pub stream: Shards,
     /// The greatest count less the smallest at its end.
-    pub(crate) imbalance: usize,
+    pub imbalance: usize,
     /// From the change to balance; absent when balance was never reached.
-    pub(crate) convergence_seconds: Option<f64>,
+    pub convergence_seconds: Option<f64>,
     /// Leases that changed from one owner to another.
-    pub(crate) moves: usize,
+    pub moves: usize,
     /// The fewest moves that balance needed.
-    pub(crate) moves_minimum: usize,
+    pub moves_minimum: usize,
     /// The longest time that a lease stood without a living owner.
-    pub(crate) unread_seconds_max: f64,
+    pub unread_seconds_max: f64,
 }
 
 /// The audit of the delivery.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Records {
+pub struct Records {
     /// Accepted by the stream.
-    pub(crate) produced: u64,
+    pub produced: u64,
     /// Different ones delivered to a processor.
-    pub(crate) delivered: u64,
+    pub delivered: u64,
     /// Produced and never delivered.
-    pub(crate) missing: u64,
+    pub missing: u64,
     /// Delivered once more.
-    pub(crate) duplicates: u64,
+    pub duplicates: u64,
     /// Delivered after a later one of the same lane.
-    pub(crate) reordered: u64,
+    pub reordered: u64,
 }
 
 /// The children of the reshards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Lineage {
+pub struct Lineage {
     /// Shards that were made by a split or a merge in the run.
-    pub(crate) children: usize,
+    pub children: usize,
     /// Those that had a reader before all their parents had ended, or within five seconds of their appearance: a parent
     /// with little left to read can end sooner than anybody can start.
-    pub(crate) children_started_before_parent_end: usize,
+    pub children_started_before_parent_end: usize,
     /// The longest time from a child's appearance in the stream to its first reader.
-    pub(crate) start_delay_seconds_max: Option<f64>,
+    pub start_delay_seconds_max: Option<f64>,
 }
 
 /// Requests of one API.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct Requests {
+pub struct Requests {
     /// All of them.
-    pub(crate) count: u64,
+    pub count: u64,
     /// By the length of the run.
-    pub(crate) per_second: f64,
+    pub per_second: f64,
 }

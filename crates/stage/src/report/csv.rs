@@ -3,7 +3,7 @@
 use crate::report::recording::{LeaseLine, Recording};
 
 /// One line per change of the state: time, step, leases of each worker, unowned, imbalance, shards.
-pub(crate) fn timeline(run: &Recording) -> String {
+pub fn timeline(run: &Recording) -> String {
     let workers = run.workers();
     let head = ["seconds", "step"]
         .into_iter()
@@ -39,7 +39,7 @@ pub(crate) fn timeline(run: &Recording) -> String {
 }
 
 /// The lease table, with the names that Java tools use.
-pub(crate) fn leases(leases: &[LeaseLine]) -> String {
+pub fn leases(leases: &[LeaseLine]) -> String {
     let mut out = row([
         "leaseKey",
         "leaseOwner",

@@ -1,0 +1,22 @@
+//! What both shells of an experiment share, the operator and `kinex run`.
+//!
+//! # Expected flow
+//! A shell gives its [`Observer`] what it knows of its processes ([`PodFacts`]) and gets a
+//! [`World`](kinex_core::experiment::World); [`decide`](kinex_core::experiment::decide) says what to do; effects on the
+//! stream go to the [`Actor`], those on processes are the shell's own. When the run has ended, [`outcome::recording`]
+//! and [`report`] tell what happened.
+//!
+//! Nothing here decides, and nothing here knows whether a worker is a pod or a child process.
+
+pub mod act;
+pub mod history;
+pub mod launch;
+pub mod observe;
+pub mod outcome;
+mod pods;
+pub mod report;
+pub mod text;
+
+pub use act::Actor;
+pub use observe::Observer;
+pub use pods::{PodFacts, Subject};

@@ -86,6 +86,9 @@ impl Spread {
 
     /// What to think of it.
     pub fn verdict(&self) -> Balance {
+        if self.total() == 0 {
+            return Balance::NoLeases;
+        }
         if self.by_worker.is_empty() {
             return Balance::NoWorkers;
         }
@@ -101,6 +104,8 @@ impl Spread {
         let workers = self.by_worker.len();
         let (min, max, total) = (self.min(), self.max(), self.total());
         match self.verdict() {
+            Balance::NoLeases if workers == 0 => "no leases yet, and no live worker".to_owned(),
+            Balance::NoLeases => format!("no leases yet, live workers: {workers}"),
             Balance::NoWorkers => format!("no live worker: {total} leases are nobody's"),
             Balance::Even if min == max => format!("balanced: {total} leases on {workers} workers, {min} each"),
             Balance::Even => format!("balanced: {total} leases on {workers} workers, {min} to {max} each"),
@@ -139,6 +144,8 @@ pub enum Balance {
     Unassigned,
     /// There is no live worker.
     NoWorkers,
+    /// There is nothing to share: no worker has seen the stream's shards yet.
+    NoLeases,
 }
 
 #[cfg(test)]
@@ -191,7 +198,8 @@ mod tests {
             "not balanced: 2 of 20 leases are nobody's, 3 workers have 6 to 6",
         );
         check("-:4", 0, "0.000", "no live worker: 4 leases are nobody's");
-        check("a:0 b:0", 0, "0.000", "balanced: 0 leases on 2 workers, 0 each");
+        check("a:0 b:0", 0, "0.000", "no leases yet, live workers: 2");
+        check("", 0, "0.000", "no leases yet, and no live worker");
     }
 
     #[test]

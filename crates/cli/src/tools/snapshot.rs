@@ -6,7 +6,7 @@ use kinex_core::balance::{Candidate, View};
 use kinex_core::id::{ShardId, WorkerId};
 use kinex_core::lease::Lease;
 use kinex_core::shard_map::Shard;
-use kinex_core::stats::Spread;
+use kinex_core::stats::{Balance, Spread};
 use kinex_core::worker::WorkerRow;
 use kinex_kcl::ports::{LeaseScan, LeaseStore};
 use serde::Serialize;
@@ -113,8 +113,8 @@ impl Snapshot {
             ideal: rounded(spread.ideal()),
             gap: rounded(spread.gap()),
             cv: rounded(spread.cv()),
-            balanced: spread.verdict() == kinex_core::stats::Balance::Even,
-            verdict: spread.verdict_text(),
+            balanced: spread.verdict() == Balance::Even,
+            verdict: verdict(&spread, at),
             shards: self.counts(),
             handing_over: self.runnable().filter(|lease| lease.handoff_pending()).count(),
             unreadable: self
@@ -125,6 +125,19 @@ impl Snapshot {
                 .collect(),
             workers,
         }
+    }
+}
+
+/// The verdict as a sentence, with the next step where there is nothing to judge.
+fn verdict(spread: &Spread, at: &Connected) -> String {
+    let said = spread.verdict_text();
+    match spread.verdict() {
+        Balance::NoLeases if spread.by_worker.is_empty() => format!(
+            "{said}: start a consumer, which makes them: `kinex consumer --stream {} --application {}`",
+            at.stream, at.application
+        ),
+        Balance::NoLeases => format!("{said}: they make the leases in a moment, look again"),
+        _ => said,
     }
 }
 

@@ -126,7 +126,11 @@ impl Shown for TimelineLine {
     fn text(&self, _wide: bool) -> String {
         let d = &self.distribution;
         let counts = slashed(d.workers.iter().map(|worker| worker.leases as usize));
-        let state = if d.balanced { "balanced" } else { "not balanced" };
+        let state = match (d.leases, d.balanced) {
+            (0, _) => "no leases yet",
+            (_, true) => "balanced",
+            (_, false) => "not balanced",
+        };
         format!(
             "{}  workers {}  leases {counts}  unassigned {}  imbalance {}  shards {}  {state}",
             self.at,

@@ -4,6 +4,19 @@ use serde_json::json;
 
 use crate::support::{Emulator, Process, alone, json, output, stdout, until};
 
+/// Before the first consumer there is nothing that could be balanced, and every tool says what to do.
+fn nothing_to_judge_yet(emulator: &Emulator) {
+    for (tool, code) in [("analyze", 1), ("view-dist", 0), ("monitor", 0)] {
+        let said = output(&mut emulator.kinex(tool, "orders"));
+        let text = String::from_utf8(said.stdout).unwrap();
+        assert_eq!(said.status.code(), Some(code), "{tool}: {text}");
+        let next = "no leases yet, and no live worker: start a consumer, which makes them: \
+                    `kinex consumer --stream orders --application orders`";
+        assert!(text.contains(next), "{tool}: {text}");
+    }
+    assert!(stdout(emulator.kinex("timeline", "orders").args(["--count", "1"])).contains("no leases yet"));
+}
+
 #[test]
 fn the_tools_tell_one_story() {
     let _alone = alone();
@@ -12,6 +25,7 @@ fn the_tools_tell_one_story() {
     let verified = json(&mut emulator.kinex("verify", "orders"));
     assert_eq!(verified["shards"], json!({ "total": 4, "open": 4, "closed": 0 }));
     assert_eq!(verified["flaws"], json!([]));
+    nothing_to_judge_yet(&emulator);
 
     let consumer = |name: &str| {
         let mut command = emulator.kinex("consumer", "orders");

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kinex_aws::{Clients, Fault, FaultKind};
+use kinex_aws::{Clients, patiently};
 use kinex_kcl::{Worker, WorkerConfig, WorkerEvent, WorkerHandle};
 use kinex_telemetry::{Admin, Health, Metrics};
 use tokio::sync::broadcast::Receiver;
@@ -32,9 +32,6 @@ pub struct Stop {
 const TABLES: &str = "lease table and workers' table";
 const STREAM: &str = "stream";
 const GROUP: &str = "first look at the other workers";
-
-/// How long an endpoint that does not answer is asked at the start.
-const START_PATIENCE: Duration = Duration::from_secs(15);
 
 pub(crate) async fn run(args: Args, stop: Stop) -> Result<(), Error> {
     let settings = Settings::load(&args)?;
@@ -202,31 +199,6 @@ async fn prepare(clients: &Clients, settings: &Settings, health: &Health) -> Res
     patiently(|| async { streams.describe(&settings.stream).await.map(drop) }).await?;
     health.have(STREAM);
     Ok(())
-}
-
-/// Asks again for a while where that may help.
-async fn patiently<F, Fut>(ask: F) -> Result<(), Fault>
-where
-    F: Fn() -> Fut,
-    Fut: Future<Output = Result<(), Fault>>,
-{
-    let deadline = Instant::now() + START_PATIENCE;
-    let mut pause = Duration::from_millis(200);
-    loop {
-        let Err(fault) = ask().await else {
-            return Ok(());
-        };
-        let passing = matches!(
-            fault.kind,
-            FaultKind::Throttled | FaultKind::Unreachable | FaultKind::Service
-        );
-        if !passing || Instant::now() + pause > deadline {
-            return Err(fault);
-        }
-        warn!(error = %fault, "asked again in {pause:?}");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(3));
-    }
 }
 
 /// Counts what the worker says, and notes when it has seen the others.

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use kinex_aws::{Access, Clients, Fault, FaultKind};
+use kinex_aws::{Access, Clients, patiently};
 use kinex_core::audit::ProducerRow;
 use kinex_telemetry::{Admin, Health, Metrics};
 use tokio::sync::watch;
@@ -20,9 +20,6 @@ use crate::{Args, Error, checked_rate, rows};
 
 /// What readiness waits for.
 const STREAM: &str = "stream";
-
-/// How long an endpoint that does not answer is asked at the start.
-const START_PATIENCE: Duration = Duration::from_secs(15);
 
 /// How often the rate is printed.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
@@ -161,31 +158,6 @@ async fn prepare(clients: &Clients, args: &Args, plan: &Plan) -> Result<(), Erro
         patiently(|| facts.put(rows::PRODUCER, &row.source, &body)).await?;
     }
     Ok(())
-}
-
-/// Asks again for a while where that may help.
-async fn patiently<F, Fut>(ask: F) -> Result<(), Fault>
-where
-    F: Fn() -> Fut,
-    Fut: Future<Output = Result<(), Fault>>,
-{
-    let deadline = Instant::now() + START_PATIENCE;
-    let mut pause = Duration::from_millis(200);
-    loop {
-        let Err(fault) = ask().await else {
-            return Ok(());
-        };
-        let passing = matches!(
-            fault.kind,
-            FaultKind::Throttled | FaultKind::Unreachable | FaultKind::Service
-        );
-        if !passing || Instant::now() + pause > deadline {
-            return Err(fault);
-        }
-        warn!(error = %fault, "asked again in {pause:?}");
-        tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(Duration::from_secs(3));
-    }
 }
 
 /// The admin server; its address.

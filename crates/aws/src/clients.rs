@@ -294,37 +294,33 @@ impl Wire {
         }
     }
 
-    fn dynamodb(&self, purpose: &Purpose) -> dynamodb::Client {
-        let mut config = dynamodb::Config::builder()
+    /// What the clients of both services have in common.
+    fn settings(&self, purpose: &Purpose) -> SdkConfig {
+        let mut config = SdkConfig::builder()
             .behavior_version(BehaviorVersion::v2026_01_12())
             .http_client(self.http())
             .region(self.region.clone())
             .timeout_config(purpose.timeouts())
             .retry_config(purpose.retries())
-            .retry_partition(purpose.budget())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .interceptor(self.requests.clone());
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
         config.set_credentials_provider(self.credentials.clone());
         config.set_endpoint_url(self.url.clone());
         config.set_use_fips(self.fips);
         config.set_use_dual_stack(self.dual_stack);
+        config.build()
+    }
+
+    fn dynamodb(&self, purpose: &Purpose) -> dynamodb::Client {
+        let config = dynamodb::config::Builder::from(&self.settings(purpose))
+            .retry_partition(purpose.budget())
+            .interceptor(self.requests.clone());
         dynamodb::Client::from_conf(config.build())
     }
 
     fn kinesis(&self, purpose: &Purpose) -> kinesis::Client {
-        let mut config = kinesis::Config::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
-            .http_client(self.http())
-            .region(self.region.clone())
-            .timeout_config(purpose.timeouts())
-            .retry_config(purpose.retries())
+        let config = kinesis::config::Builder::from(&self.settings(purpose))
             .retry_partition(purpose.budget())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .interceptor(self.requests.clone());
-        config.set_credentials_provider(self.credentials.clone());
-        config.set_endpoint_url(self.url.clone());
-        config.set_use_fips(self.fips);
-        config.set_use_dual_stack(self.dual_stack);
         kinesis::Client::from_conf(config.build())
     }
 }

@@ -1,5 +1,23 @@
-//! The place of the Kubernetes operator of `KinesisExperiment`. It is not built yet: nothing is here, and the command
-//! has no `operator`. It will turn what [`kinex_core::experiment`] decides into patches of a StatefulSet and calls to the
-//! stream, as `kinex run` turns it into child processes.
+//! The Kubernetes operator of `KinesisExperiment`.
+//!
+//! # Expected flow
+//! API server -> [`controller`] -> [`observe`] (client required) -> `kinex_api::convert` (no client) ->
+//! [`decide`](kinex_core::experiment::decide) (no client) -> [`status`] is written (client required) -> the workload is
+//! built (no client) and applied (client required) -> [`effects`] (client required) -> [`events`] (client required).
+//!
+//! It decides nothing about an experiment itself: it turns what the core decides into patches of a StatefulSet and calls
+//! to the stream, as `kinex run` turns it into child processes.
 
 pub mod metrics;
+
+mod cleanup;
+mod controller;
+mod effects;
+mod events;
+mod leader;
+mod memory;
+mod observe;
+mod pods;
+mod scene;
+mod status;
+mod watch;

@@ -1,0 +1,1 @@
+//! What an experiment with `deletionPolicy: Delete` takes with it. Client required.

@@ -1,0 +1,1 @@
+//! Who decides, when several operators are there. Client required.

@@ -1,0 +1,1 @@
+//! What is kept of one experiment between two looks. No client.

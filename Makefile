@@ -26,7 +26,7 @@ define foreground
   code=$$?; rm -f $(LOGS)/$(1).pid; [ $$code -eq 130 ] || [ $$code -eq 143 ] || exit $$code
 endef
 
-.PHONY: help build start verify $(CONSUMERS) producer monitor split view-dist analyze export timeline stop clean demo test peers lint bench
+.PHONY: help build start verify $(CONSUMERS) producer monitor split view-dist analyze export timeline stop clean demo test localstack-test peers lint bench
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-zA-Z0-9_ -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -109,6 +109,9 @@ lint: $(DENY) ## Check format, lints, licences and sources
 $(DENY):
 	$(CARGO) install --quiet --locked --debug --root $(DENY).part cargo-deny --version $(DENY_VERSION)
 	@mv $(DENY).part $(DENY)
+
+localstack-test: build ## Play the experiment on a real LocalStack, which this installs (0.6 GB); needs root
+	@tests/localstack/test $(KINEX)
 
 bench: build ## Compare both strategies on the guide's experiment
 	-$(KINEX) run $(EXPERIMENT) --report reports/balanced

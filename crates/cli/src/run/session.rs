@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use kinex_aws::Clients;
+use kinex_aws::{Clients, patiently};
 use kinex_core::experiment::{
     DeletionPolicy, Phase, Replicas, RunState, Spec, Status, Timestamp, Verdict, World, decide,
 };
@@ -62,7 +62,9 @@ pub(super) async fn play(args: &Args, spec: Spec, output: Format) -> anyhow::Res
         stream: spec.stream.name.clone(),
         application: spec.name.clone(),
     };
-    at.clients.tables(&at.application).ensure().await?;
+    // The first request may find the endpoint still at its start.
+    let tables = at.clients.tables(&at.application);
+    patiently(|| tables.ensure()).await?;
     at.clients.facts(&at.application).delete("control", "scale").await?;
     let file = RunFile {
         pid: std::process::id(),

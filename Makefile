@@ -13,6 +13,8 @@ CARGO    ?= cargo
 KINEX    ?= $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/kinex
 DENY_VERSION := 0.20.2
 DENY     := $(abspath target/tools/cargo-deny-$(DENY_VERSION))
+HELM_VERSION := 4.3.1
+HELM     ?= $(abspath target/cluster/bin/helm)
 URL      := http://127.0.0.1:$(PORT)
 AT       := --endpoint-url $(URL) --stream $(STREAM) --application $(STREAM)
 CONSUMERS := consumer-pod1 consumer-pod2 consumer-pod3 consumer-pod4 consumer-pod5
@@ -26,7 +28,7 @@ define foreground
   code=$$?; rm -f $(LOGS)/$(1).pid; [ $$code -eq 130 ] || [ $$code -eq 143 ] || exit $$code
 endef
 
-.PHONY: help build start verify $(CONSUMERS) producer monitor split view-dist analyze export timeline stop clean demo test localstack-test peers lint bench
+.PHONY: help build start verify $(CONSUMERS) producer monitor split view-dist analyze export timeline stop clean demo test localstack-test peers helm chart-test lint bench
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-zA-Z0-9_ -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -95,11 +97,19 @@ clean: stop ## Stop everything, and delete logs and reports
 demo: build ## Play the guide's whole experiment and write its report
 	$(KINEX) run $(EXPERIMENT)
 
-test: lint peers ## Check format, lints and licences, then run all tests
+test: lint peers helm ## Check format, lints and licences, then run all tests
 	$(CARGO) test --locked --workspace
 
 peers: ## Install the independent implementations that the tests compare with, into target/peers
 	@tests/peers/install
+
+helm: $(HELM) ## Build Helm, into target/cluster/bin
+
+$(HELM):
+	CGO_ENABLED=0 GOBIN=$(@D) go install helm.sh/helm/v4/cmd/helm@v$(HELM_VERSION)
+
+chart-test: helm ## Test what the Helm chart renders
+	HELM=$(HELM) $(CARGO) test --locked -p kinex-tidy --test chart
 
 lint: $(DENY) ## Check format, lints, licences and sources
 	$(CARGO) fmt --all --check

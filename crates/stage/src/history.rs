@@ -3,12 +3,14 @@
 //! Pure: looks go in, in the order of time. Times are those of the looks, except where somebody knows better (when a
 //! process was stopped or reaped).
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use kinex_core::experiment::{ChildFacts, Move, Timestamp, UnreadGap};
 use kinex_core::id::{ShardId, WorkerId};
 use kinex_core::lease::Lease;
 use kinex_core::shard_map::Shard;
+use serde::{Deserialize, Serialize};
 
 use crate::report::recording::Reason;
 
@@ -41,16 +43,18 @@ pub enum Reader {
 }
 
 /// A stretch without a reader, and how it came.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Unread {
     /// The stretch.
     pub gap: UnreadGap,
     /// How it came.
-    pub why: &'static str,
+    pub why: Cow<'static, str>,
 }
 
 /// Everything since the run began.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct History {
     /// Changes of owner, with their reasons, oldest first.
     pub moves: Vec<(Move, Reason)>,
@@ -144,7 +148,7 @@ impl History {
                     from: since.unwrap_or(at),
                     until: None,
                 };
-                self.unread.push(Unread { gap, why });
+                self.unread.push(Unread { gap, why: why.into() });
                 self.reasons.insert(shard.clone(), reason);
             }
             (Reader::Nobody { reason, .. }, Some(_)) => {

@@ -11,12 +11,16 @@
 pub mod act;
 pub mod history;
 pub mod launch;
+mod memory;
 pub mod observe;
 pub mod outcome;
 mod pods;
 pub mod report;
 pub mod text;
+mod witness;
 
 pub use act::Actor;
+pub use memory::Memory;
 pub use observe::Observer;
 pub use pods::{PodFacts, Subject};
+pub use witness::Witness;

@@ -16,7 +16,7 @@ use kinex_kcl::ports::LeaseStore;
 
 use crate::history::{History, Look, Reader, Unread};
 use crate::report::recording::Reason;
-use crate::{PodFacts, Subject};
+use crate::{Memory, PodFacts, Subject};
 
 /// A record that was sent this long ago and is not in any consumer's row is missing. Consumers write their rows with
 /// their checkpoints, every few seconds.
@@ -81,9 +81,39 @@ impl Observer {
         }
     }
 
-    /// A process is known to have ended.
+    /// A process is known to have ended. The first word about it counts.
     pub fn died(&mut self, incarnation: Incarnation, at: Timestamp) {
-        self.deaths.insert(incarnation, at);
+        self.deaths.entry(incarnation).or_insert(at);
+    }
+
+    /// Whether a process is known to have ended.
+    pub fn dead(&self, incarnation: &Incarnation) -> bool {
+        self.deaths.contains_key(incarnation)
+    }
+
+    /// What must be known to go on in another process as if there had been one.
+    pub fn memory(&self) -> Memory {
+        Memory {
+            run: self.run.clone(),
+            began: self.began,
+            deaths: self.deaths.clone(),
+            history: self.history.clone(),
+        }
+    }
+
+    /// Goes on from what an earlier process saw of the same run; what another run saw is none of its business.
+    pub fn recall(&mut self, memory: Memory) {
+        let Memory {
+            run,
+            began,
+            deaths,
+            history,
+        } = memory;
+        if run == self.run {
+            self.began = began;
+            self.deaths = deaths;
+            self.history = history;
+        }
     }
 
     /// One look at everything. What cannot be read is said in [`World::unseen`].
@@ -146,7 +176,10 @@ impl Observer {
                         from,
                         until: Some(until),
                     };
-                    unread.push(Unread { gap, why: "hand-off" });
+                    unread.push(Unread {
+                        gap,
+                        why: "hand-off".into(),
+                    });
                 }
             }
         }
@@ -234,11 +267,12 @@ impl Observer {
                 .is_some_and(|beat| now.since(beat.changed) <= self.failover_after);
             let pod = pods.iter().find(|pod| pod.worker == row.id);
             let mine = pod.is_some_and(|pod| pod.running && pod.incarnation.as_ref() == Some(&row.incarnation));
+            let ready = mine && pod.is_some_and(|pod| pod.ready);
             let frozen = mine && pod.is_some_and(|pod| pod.frozen.is_some());
             let dead = self.witness && self.deaths.contains_key(&row.incarnation);
             workers.insert(
                 row.id.clone(),
-                WorkerFacts::of_row(row, heard && !dead, mine && !frozen, frozen),
+                WorkerFacts::of_row(row, heard && !dead, ready && !frozen, frozen),
             );
         }
         for pod in pods {

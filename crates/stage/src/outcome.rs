@@ -77,7 +77,7 @@ pub fn recording(spec: &Spec, status: &Status, world: &World, observer: &Observe
                 lease: unread.gap.shard.to_string(),
                 from: round(unread.gap.from.seconds_after(start)),
                 until: unread.gap.until.map(|until| round(until.seconds_after(start))),
-                why: unread.why.to_owned(),
+                why: unread.why.to_string(),
             })
             .collect(),
         leases: world.leases.iter().map(LeaseLine::from).collect(),

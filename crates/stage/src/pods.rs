@@ -26,4 +26,6 @@ pub struct PodFacts {
     pub frozen: Option<Timestamp>,
     /// Whether a process is there.
     pub running: bool,
+    /// Whether it says that it is ready, or is taken to be where nobody asks it.
+    pub ready: bool,
 }

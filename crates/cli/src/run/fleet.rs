@@ -165,6 +165,7 @@ impl Fleet {
             incarnation: pod.process.as_mut().and_then(|process| process.incarnation().cloned()),
             frozen: pod.process.as_ref().and_then(|process| process.frozen),
             running: pod.process.is_some(),
+            ready: pod.process.is_some(),
         });
         facts.collect()
     }

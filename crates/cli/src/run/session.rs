@@ -10,13 +10,11 @@ use kinex_core::experiment::{
     DeletionPolicy, Phase, Replicas, RunState, Spec, Status, Timestamp, Verdict, World, decide,
 };
 use kinex_core::lease::Process as ProcessId;
-use kinex_core::worker::WorkerWrite;
 use kinex_embedded::{Endpoints, Options};
-use kinex_kcl::ports::LeaseStore;
 use kinex_stage::outcome::{self, Facts};
 use kinex_stage::report::recording::Sample;
 use kinex_stage::report::summary::{Records, Summary};
-use kinex_stage::{Observer, launch};
+use kinex_stage::{Observer, Witness, launch};
 
 use super::Args;
 use super::effects::Effects;
@@ -163,8 +161,7 @@ struct Session {
     status: Status,
     world: World,
     samples: Vec<Sample>,
-    /// Proofs of death that could not be written yet.
-    unproven: Vec<ProcessId>,
+    proofs: Witness,
     scaled: Option<String>,
 }
 
@@ -193,7 +190,7 @@ impl Session {
             status: Status::default(),
             world: World::default(),
             samples: Vec::new(),
-            unproven: Vec::new(),
+            proofs: Witness::default(),
             scaled: None,
             keep: args.keep,
             witness,
@@ -257,6 +254,7 @@ impl Session {
             generation,
             present: u32::try_from(present).unwrap_or(u32::MAX),
             problem: self.fleet.problem().or_else(|| self.producer.problem.clone()),
+            by: None,
         };
         let mut world = self.observer.look(&pods, replicas, now).await;
         world.failures = self.effects.failures().await;
@@ -296,31 +294,14 @@ impl Session {
             };
             self.observer.died(incarnation.clone(), ended.at);
             if self.witness {
-                self.unproven.push(ProcessId {
+                self.proofs.saw(ProcessId {
                     worker: ended.worker.clone(),
                     incarnation,
                 });
             }
         }
         let store = self.at.clients.leases(&self.at.application);
-        for process in std::mem::take(&mut self.unproven) {
-            let row = store.worker(&process.worker).await;
-            let needless = matches!(&row, Ok(row) if row.as_ref().is_none_or(|row| row.incarnation != process.incarnation || row.gone()));
-            if needless {
-                continue;
-            }
-            // A refusal says that another process has the row by now; only a fault is worth another try.
-            if row.is_err()
-                || store
-                    .write_worker(&WorkerWrite::End {
-                        process: process.clone(),
-                    })
-                    .await
-                    .is_err()
-            {
-                self.unproven.push(process);
-            }
-        }
+        self.proofs.testify(&store).await;
     }
 
     /// `kinex scale --run DIR` leaves its wish in a fact row; it counts as somebody else's doing.

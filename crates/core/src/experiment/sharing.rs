@@ -25,7 +25,8 @@ impl Round<'_> {
         } else if setting_up || self.status.replicas_pending {
             self.status.replicas_pending = true;
         } else {
-            let what = format!("somebody scaled the workers from {wanted} to {}", seen.wanted);
+            let who = seen.by.as_deref().unwrap_or("somebody");
+            let what = format!("{who} scaled the workers from {wanted} to {}", seen.wanted);
             match self.spec.consumers.scale_policy {
                 ScalePolicy::Enforce => self.status.replicas_pending = true,
                 ScalePolicy::Follow => self.status.replicas_wanted = Some(seen.wanted),

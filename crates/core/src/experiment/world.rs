@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::timestamp::Timestamp;
 use crate::id::{Incarnation, ShardId, WorkerId};
 use crate::lease::Lease;
@@ -121,6 +123,8 @@ pub struct Replicas {
     pub present: u32,
     /// Why some are not ready: `ImagePullBackOff on orders-consumer-2`.
     pub problem: Option<String>,
+    /// Who set `wanted` last, where that is known and was not the run itself: `kubectl`.
+    pub by: Option<String>,
 }
 
 /// The audit's sums over all lanes, since the run began.
@@ -139,7 +143,8 @@ pub struct RecordFacts {
 }
 
 /// One change of a lease's owner.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Move {
     /// The lease.
     pub lease: ShardId,
@@ -152,7 +157,8 @@ pub struct Move {
 }
 
 /// A time in which a runnable shard was read by nobody.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct UnreadGap {
     /// The shard.
     pub shard: ShardId,
@@ -163,7 +169,8 @@ pub struct UnreadGap {
 }
 
 /// How a child shard came to be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ChildFacts {
     /// The child.
     pub child: ShardId,

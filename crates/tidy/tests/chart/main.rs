@@ -1,4 +1,5 @@
-//! The Helm chart: what it renders, for every backend and every choice that changes more than a number.
+//! The Helm chart: what it renders, for every backend and every choice that changes more than a number. Beside it the
+//! image.
 //!
 //! Needs Helm: `$HELM`, or the one that `make helm` builds. Nothing here talks to a cluster; that is done by the tests of
 //! the cluster.
@@ -7,6 +8,7 @@
 mod access;
 mod documents;
 mod helm;
+mod image;
 mod network;
 mod objects;
 mod operator;

@@ -15,6 +15,11 @@ DENY_VERSION := 0.20.2
 DENY     := $(abspath target/tools/cargo-deny-$(DENY_VERSION))
 HELM_VERSION := 4.3.1
 HELM     ?= $(abspath target/cluster/bin/helm)
+BACKEND  ?= embedded
+KIND     ?= kind
+DOCKER   ?= docker
+KUBECTL  ?= kubectl
+IN_KIND   = --context kind-kinex
 URL      := http://127.0.0.1:$(PORT)
 AT       := --endpoint-url $(URL) --stream $(STREAM) --application $(STREAM)
 CONSUMERS := consumer-pod1 consumer-pod2 consumer-pod3 consumer-pod4 consumer-pod5
@@ -28,7 +33,7 @@ define foreground
   code=$$?; rm -f $(LOGS)/$(1).pid; [ $$code -eq 130 ] || [ $$code -eq 143 ] || exit $$code
 endef
 
-.PHONY: help build start verify $(CONSUMERS) producer monitor split view-dist analyze export timeline stop clean demo test localstack-test peers helm chart-test lint bench
+.PHONY: help build start verify $(CONSUMERS) producer monitor split view-dist analyze export timeline stop clean demo test localstack-test peers helm chart-test kind-up kind-down lint bench
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-zA-Z0-9_ -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -110,6 +115,28 @@ $(HELM):
 
 chart-test: helm ## Test what the Helm chart renders
 	HELM=$(HELM) $(CARGO) test --locked -p kinex-tidy --test chart
+
+# LocalStack's image starts as root, so it has a namespace of its own and the chart is told its URL.
+VALUES_embedded   := --set backend=embedded
+VALUES_localstack := --set backend=localstack --set localstack.externalUrl=http://localstack.localstack.svc:4566
+
+kind-up: helm ## Make a cluster with kind, build and load the image, install Kinex, Prometheus and Grafana; BACKEND=localstack
+	@[ -n "$(VALUES_$(BACKEND))" ] || { echo "BACKEND=$(BACKEND) is not embedded or localstack" >&2; exit 2; }
+	$(KIND) get clusters | grep -qx kinex || $(KIND) create cluster --config kind-config.yaml --wait 3m
+	$(DOCKER) build --tag kinex:dev .
+	$(KIND) load docker-image kinex:dev --name kinex
+	$(KUBECTL) $(IN_KIND) apply -f deploy/kind/
+	$(KUBECTL) $(IN_KIND) delete --ignore-not-found $(foreach file,$(filter-out %/$(BACKEND).yaml,$(wildcard deploy/kind/endpoint/*.yaml)),-f $(file))
+	$(KUBECTL) $(IN_KIND) apply -f deploy/kind/endpoint/$(BACKEND).yaml
+	$(KUBECTL) create configmap kinex-alerts --namespace monitoring --from-file=charts/kinex/alerts --dry-run=client -o yaml \
+	  | $(KUBECTL) $(IN_KIND) apply -f -
+	$(HELM) upgrade --install kinex charts/kinex --kube-context kind-kinex --namespace kinex --wait --timeout 10m \
+	  --values deploy/kind-values.yaml $(VALUES_$(BACKEND))
+	$(KUBECTL) $(IN_KIND) rollout restart deployment grafana prometheus --namespace monitoring
+	@echo "Prometheus http://127.0.0.1:9090, Grafana http://127.0.0.1:3000, Kinesis and DynamoDB http://127.0.0.1:4566"
+
+kind-down: ## Delete that cluster
+	$(KIND) delete cluster --name kinex
 
 lint: $(DENY) ## Check format, lints, licences and sources
 	$(CARGO) fmt --all --check

@@ -86,6 +86,7 @@ pub(crate) fn helm(arguments: &[&str]) -> Output {
     );
     Command::new(&program)
         .args(arguments)
+        .current_dir(root())
         .env_remove("KUBECONFIG")
         .output()
         .unwrap_or_else(|error| panic!("{}: {error}", program.display()))
@@ -100,13 +101,24 @@ fn template(values: &[&str]) -> Output {
 
 /// All objects that the chart consists of with these values.
 pub(crate) fn render(values: &[&str]) -> Vec<Value> {
-    let out = template(values);
+    objects(&template(values), values)
+}
+
+/// All objects of a release with these arguments of Helm.
+pub(crate) fn render_release(release: &str, namespace: &str, more: &[&str]) -> Vec<Value> {
+    let chart = chart();
+    let mut arguments = vec!["template", release, chart.to_str().unwrap(), "--namespace", namespace];
+    arguments.extend(more);
+    objects(&helm(&arguments), more)
+}
+
+fn objects(out: &Output, values: &[&str]) -> Vec<Value> {
     assert!(
         out.status.success(),
         "{values:?}: {}",
         String::from_utf8_lossy(&out.stderr)
     );
-    let text = String::from_utf8(out.stdout).unwrap();
+    let text = String::from_utf8_lossy(&out.stdout);
     let all: Vec<Option<Value>> =
         serde_saphyr::from_multiple(&text).unwrap_or_else(|error| panic!("{values:?}: {error}"));
     all.into_iter().flatten().collect()

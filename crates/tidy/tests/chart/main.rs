@@ -1,5 +1,5 @@
-//! The Helm chart: what it renders, for every backend and every choice that changes more than a number. Beside it the
-//! image.
+//! The Helm chart: what it renders, for every backend and every choice that changes more than a number. Beside it the image
+//! and the manifests for kind.
 //!
 //! Needs Helm: `$HELM`, or the one that `make helm` builds. Nothing here talks to a cluster; that is done by the tests of
 //! the cluster.
@@ -9,6 +9,7 @@ mod access;
 mod documents;
 mod helm;
 mod image;
+mod kind;
 mod network;
 mod objects;
 mod operator;

@@ -39,7 +39,7 @@ pub(crate) fn faults(spec: &Value) -> Vec<String> {
 }
 
 /// What not even a pod of somebody else's image may do.
-fn shared_faults(spec: &Value) -> Vec<String> {
+pub(crate) fn shared_faults(spec: &Value) -> Vec<String> {
     let mut faults = Vec::new();
     for key in ["hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace"] {
         if !spec[key].is_null() {
@@ -51,7 +51,7 @@ fn shared_faults(spec: &Value) -> Vec<String> {
     }
     for volume in spec["volumes"].as_array().into_iter().flatten() {
         let kind = volume.as_object().unwrap().keys().find(|key| *key != "name").unwrap();
-        if !["configMap", "emptyDir"].contains(&kind.as_str()) {
+        if !["configMap", "emptyDir", "projected"].contains(&kind.as_str()) {
             faults.push(format!("volume {} is a {kind}", volume["name"]));
         }
         if kind == "emptyDir" && volume["emptyDir"]["sizeLimit"].is_null() {

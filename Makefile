@@ -13,7 +13,6 @@ CARGO    ?= cargo
 KINEX    ?= $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/kinex
 DENY_VERSION := 0.20.2
 DENY     := $(abspath target/tools/cargo-deny-$(DENY_VERSION))
-HELM_VERSION := 4.3.1
 HELM     ?= $(abspath target/cluster/bin/helm)
 BACKEND  ?= embedded
 KIND     ?= kind
@@ -33,7 +32,7 @@ define foreground
   code=$$?; rm -f $(LOGS)/$(1).pid; [ $$code -eq 130 ] || [ $$code -eq 143 ] || exit $$code
 endef
 
-.PHONY: help build start verify $(CONSUMERS) producer monitor split view-dist analyze export timeline stop clean demo test localstack-test peers helm chart-test kind-up kind-down lint bench
+.PHONY: help build start verify $(CONSUMERS) producer monitor split view-dist analyze export timeline stop clean demo test localstack-test peers helm chart-test kind-up kind-down lint bench cluster-up cluster-down cluster-test
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-zA-Z0-9_ -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -108,10 +107,8 @@ test: lint peers helm ## Check format, lints and licences, then run all tests
 peers: ## Install the independent implementations that the tests compare with, into target/peers
 	@tests/peers/install
 
-helm: $(HELM) ## Build Helm, into target/cluster/bin
-
-$(HELM):
-	CGO_ENABLED=0 GOBIN=$(@D) go install helm.sh/helm/v4/cmd/helm@v$(HELM_VERSION)
+helm: ## Build Helm, into target/cluster/bin
+	@tests/cluster/build helm
 
 chart-test: helm ## Test what the Helm chart renders
 	HELM=$(HELM) $(CARGO) test --locked -p kinex-tidy --test chart
@@ -137,6 +134,18 @@ kind-up: helm ## Make a cluster with kind, build and load the image, install Kin
 
 kind-down: ## Delete that cluster
 	$(KIND) delete cluster --name kinex
+
+cluster-up: ## Start a real Kubernetes for tests, with the image kinex:dev
+	@tests/cluster/while-building $(MAKE) --no-print-directory build
+	@tests/cluster/up
+	@tests/cluster/image kinex $(KINEX) target/cluster/kinex.tar
+	@tests/cluster/load target/cluster/kinex.tar
+
+cluster-down: ## Stop that Kubernetes
+	@tests/cluster/down
+
+cluster-test: ## Run the tests that need a cluster: KUBECONFIG's, or one started for them
+	@tests/cluster/test
 
 lint: $(DENY) ## Check format, lints, licences and sources
 	$(CARGO) fmt --all --check

@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "kinex-telemetry",
         ],
     ),
+    ("kinex-cluster-tests", &[]),
     (
         "kinex-consumer",
         &["kinex-aws", "kinex-core", "kinex-kcl", "kinex-telemetry"],

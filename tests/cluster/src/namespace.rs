@@ -1,0 +1,105 @@
+//! A namespace of a test's own.
+
+use std::ffi::OsStr;
+use std::fs;
+
+use serde_json::Value;
+
+use crate::{Answer, kubectl, kubectl_with, logs};
+
+/// A namespace that is deleted at the end of its test. When the test fails, its objects, events and logs are written to
+/// [`logs`] first.
+#[derive(Debug)]
+pub struct Namespace {
+    name: String,
+}
+
+impl Namespace {
+    /// Makes the namespace `NAME-PROCESS`.
+    ///
+    /// # Panics
+    /// When the API server refuses it.
+    #[must_use]
+    pub fn create(name: &str) -> Self {
+        let name = format!("{name}-{}", std::process::id());
+        kubectl(["create", "namespace", &name])
+            .ok()
+            .expect("a namespace can be made");
+        Self { name }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Runs kubectl in this namespace.
+    pub fn kubectl<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Answer {
+        kubectl(self.with_flag(arguments))
+    }
+
+    /// Runs kubectl in this namespace with a text on its input.
+    pub fn kubectl_with<A: AsRef<OsStr>>(&self, input: &str, arguments: impl IntoIterator<Item = A>) -> Answer {
+        kubectl_with(input, self.with_flag(arguments))
+    }
+
+    /// An object, as JSON.
+    ///
+    /// # Errors
+    /// What kubectl says when it cannot be had.
+    pub fn get(&self, object: &str) -> anyhow::Result<Value> {
+        self.kubectl(["get", object, "-o", "json"]).json()
+    }
+
+    fn with_flag<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Vec<std::ffi::OsString> {
+        let flags = ["--namespace", &self.name].map(std::ffi::OsString::from);
+        let arguments = arguments.into_iter().map(|argument| argument.as_ref().to_owned());
+        flags.into_iter().chain(arguments).collect()
+    }
+
+    /// Writes its objects, events and the logs of its pods to [`logs`].
+    pub(crate) fn write_diagnosis(&self) {
+        let folder = logs().join(&self.name);
+        if let Err(error) = fs::create_dir_all(&folder) {
+            eprintln!("{}: {error}", folder.display());
+            return;
+        }
+        let of = "all,kinesisexperiments,configmaps,poddisruptionbudgets,networkpolicies,leases";
+        let keep = |file: &str, answer: Answer| {
+            let _ = fs::write(folder.join(file), format!("{}{}", answer.stdout, answer.stderr));
+        };
+        keep("objects.txt", self.kubectl(["get", of, "-o", "wide"]));
+        keep("objects.yaml", self.kubectl(["get", of, "-o", "yaml"]));
+        keep(
+            "events.txt",
+            self.kubectl(["get", "events", "--sort-by=.lastTimestamp"]),
+        );
+        keep("described.txt", self.kubectl(["describe", "pods"]));
+        let pods = self.kubectl(["get", "pods", "-o", "name"]).stdout;
+        for pod in pods.lines() {
+            let file = pod.replace('/', "-");
+            let flags = ["--all-containers", "--prefix", "--timestamps"];
+            keep(
+                &format!("{file}.log"),
+                self.kubectl(["logs", pod].into_iter().chain(flags)),
+            );
+            let before = self.kubectl(["logs", "--previous", pod].into_iter().chain(flags));
+            if before.success {
+                keep(&format!("{file}-before.log"), before);
+            }
+        }
+        eprintln!("what the cluster looked like is in {}", folder.display());
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.write_diagnosis();
+        }
+        if let Err(error) = kubectl(["delete", "namespace", &self.name, "--wait=false"]).ok() {
+            eprintln!("{error:#}");
+        }
+    }
+}

@@ -1,0 +1,332 @@
+//! The custom resource on a real API server: what it accepts, what it refuses and how, what cannot change, what it shows.
+//!
+//! No operator takes part.
+#![allow(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Once;
+
+use kinex_cluster_tests::{Namespace, install_definition, kubectl, root};
+use serde_json::Value;
+
+const QUICK: &str = "deploy/experiments/quick.yaml";
+
+fn namespace(name: &str) -> Namespace {
+    static DEFINITION: Once = Once::new();
+    DEFINITION.call_once(|| install_definition().unwrap());
+    Namespace::create(name)
+}
+
+fn manifests(folder: &str) -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(root().join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "yaml"))
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+#[ignore = "needs a cluster: make cluster-test"]
+fn the_api_server_accepts_every_manifest_for_use() {
+    let namespace = namespace("accepted");
+    let good = manifests("deploy/experiments");
+    assert!(good.len() >= 5, "{good:?}");
+    for path in good {
+        let path = path.display().to_string();
+        let args = ["create", "--dry-run=server", "--validate=strict", "-f", &path];
+        namespace.kubectl(args).ok().unwrap();
+    }
+}
+
+/// Who refuses a bad manifest.
+enum By {
+    /// The API server or kubectl, with this in its answer.
+    Server(&'static str),
+    /// The operator: an expression is only text to the API server, and its rules do not compare spans of time.
+    Operator,
+    /// Only `kinex validate`: kubectl takes a file of several manifests apart and keeps the last of two equal keys.
+    Validate,
+}
+
+/// Every file of `deploy/experiments/invalid`. What Kinex says to each is tested beside its own parser.
+const BAD: &[(&str, By)] = &[
+    ("another-kind", By::Server("spec.template")),
+    ("bad-duration", By::Server("spec.balance.timeout: Invalid value")),
+    ("bad-expression", By::Operator),
+    ("key-given-twice", By::Validate),
+    ("long-name", By::Server("metadata.name must be at most 40 characters")),
+    (
+        "neither-preset-nor-steps",
+        By::Server("exactly one of preset and steps"),
+    ),
+    ("no-action", By::Server("spec.steps[0]: Invalid value")),
+    ("no-stream-name", By::Server("spec.stream.name: Required value")),
+    ("no-yaml", By::Server("error converting YAML to JSON")),
+    ("preset-and-steps", By::Server("exactly one of preset and steps")),
+    ("same-name-twice", By::Server("spec.steps[1]: Duplicate value")),
+    ("scale-to-a-billion", By::Server("should be less than or equal to 500")),
+    ("scale-to-nothing", By::Server("should be greater than or equal to 1")),
+    ("settle-above-failover", By::Operator),
+    (
+        "shard-ids-without-select",
+        By::Server("shardIds goes with select: ShardIds"),
+    ),
+    ("timeout-below-pause", By::Operator),
+    ("too-many-splits", By::Server("should be less than or equal to 500")),
+    ("two-actions", By::Server("spec.steps[1]: Invalid value")),
+    ("two-documents", By::Validate),
+    (
+        "unknown-action",
+        By::Server("unknown field \"spec.steps[0].splitShards\""),
+    ),
+    ("unknown-field-in-expression", By::Operator),
+    ("unknown-key", By::Server("unknown field \"spec.replica\"")),
+    ("unknown-preset", By::Server("spec.preset: Unsupported value")),
+    ("unknown-step-in-expression", By::Operator),
+    ("whole-number-against-fraction", By::Operator),
+    ("wrong-type", By::Server("spec.replicas: Invalid value: \"string\"")),
+];
+
+#[test]
+#[ignore = "needs a cluster: make cluster-test"]
+fn the_api_server_refuses_a_bad_manifest_with_its_reason() {
+    let namespace = namespace("refused");
+    let files = manifests("deploy/experiments/invalid");
+    let there: BTreeSet<String> = files
+        .iter()
+        .map(|path| path.file_stem().unwrap().to_string_lossy().into_owned())
+        .collect();
+    let listed: BTreeSet<String> = BAD.iter().map(|(name, _)| (*name).to_owned()).collect();
+    assert_eq!(there, listed, "the table names every bad manifest, and no other");
+
+    let mut wrong = Vec::new();
+    for ((name, by), path) in BAD.iter().zip(&files) {
+        let path = path.display().to_string();
+        let answer = namespace.kubectl(["create", "--dry-run=server", "--validate=strict", "-f", &path]);
+        let as_wanted = match by {
+            By::Server(reason) => !answer.success && answer.stderr.contains(reason),
+            By::Operator | By::Validate => answer.success,
+        };
+        if !as_wanted {
+            wrong.push(format!("{name}: {answer:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Creates the small experiment and says that its run is in progress.
+fn running(namespace: &Namespace) {
+    namespace.kubectl(["create", "-f", QUICK]).ok().unwrap();
+    namespace
+        .kubectl(
+            ["patch", "kex", "quick", "--subresource=status", "--type=merge"]
+                .into_iter()
+                .chain(["-p", r#"{"status": {"phase": "Running"}}"#]),
+        )
+        .ok()
+        .unwrap();
+}
+
+fn patch(namespace: &Namespace, patch: &str) -> kinex_cluster_tests::Answer {
+    namespace.kubectl(["patch", "kex", "quick", "--type=merge", "-p", patch])
+}
+
+#[test]
+#[ignore = "needs a cluster: make cluster-test"]
+fn the_steps_are_frozen_while_a_run_is_in_progress() {
+    let namespace = namespace("frozen");
+    running(&namespace);
+
+    let other = r#"{"spec": {"steps": [{"name": "only", "pause": {"for": "1s"}}]}}"#;
+    let refused = patch(&namespace, other).refused().unwrap();
+    assert!(
+        refused.contains("frozen while a run is in progress; raise spec.run.nonce"),
+        "{refused}"
+    );
+
+    let with_nonce = r#"{"spec": {"run": {"nonce": 1}, "steps": [{"name": "only", "pause": {"for": "1s"}}]}}"#;
+    patch(&namespace, with_nonce).ok().unwrap();
+    assert_eq!(namespace.get("kex/quick").unwrap()["spec"]["steps"][0]["name"], "only");
+}
+
+#[test]
+#[ignore = "needs a cluster: make cluster-test"]
+fn what_cannot_change_says_so() {
+    let namespace = namespace("immutable");
+    running(&namespace);
+    for (change, reason) in [
+        (r#"{"spec": {"stream": {"name": "other"}}}"#, "stream.name is immutable"),
+        (r#"{"spec": {"run": {"nonce": -1}}}"#, "spec.run.nonce"),
+    ] {
+        let refused = patch(&namespace, change).refused().unwrap();
+        assert!(refused.contains(reason), "{refused}");
+    }
+
+    patch(&namespace, r#"{"spec": {"run": {"nonce": 7}}}"#).ok().unwrap();
+    let refused = patch(&namespace, r#"{"spec": {"run": {"nonce": 6}}}"#)
+        .refused()
+        .unwrap();
+    assert!(refused.contains("run.nonce can only grow"), "{refused}");
+
+    patch(&namespace, r#"{"spec": {"run": {"state": "Aborted"}}}"#)
+        .ok()
+        .unwrap();
+    let refused = patch(&namespace, r#"{"spec": {"run": {"state": "Running"}}}"#)
+        .refused()
+        .unwrap();
+    assert!(refused.contains("an aborted run cannot be resumed"), "{refused}");
+    patch(&namespace, r#"{"spec": {"run": {"state": "Running", "nonce": 8}}}"#)
+        .ok()
+        .unwrap();
+}
+
+#[test]
+#[ignore = "needs a cluster: make cluster-test"]
+fn kubectl_scale_changes_the_number_of_consumers() {
+    let namespace = namespace("scaled");
+    namespace.kubectl(["create", "-f", QUICK]).ok().unwrap();
+    namespace.kubectl(["scale", "kex/quick", "--replicas=5"]).ok().unwrap();
+    assert_eq!(namespace.get("kex/quick").unwrap()["spec"]["replicas"], 5);
+    let refused = namespace
+        .kubectl(["scale", "kex/quick", "--replicas=501"])
+        .refused()
+        .unwrap();
+    assert!(refused.contains("less than or equal to 500"), "{refused}");
+}
+
+#[test]
+#[ignore = "needs a cluster: make cluster-test"]
+fn the_columns_show_what_stands_in_the_status() {
+    let namespace = namespace("columns");
+    namespace.kubectl(["create", "-f", QUICK]).ok().unwrap();
+    let status = r#"{"status": {"phase": "Running", "step": "2/6 split-two", "verdict": "Awaited", "readyReplicas": 2,
+        "runNonce": 0, "message": "waits",
+        "stream": {"status": "ACTIVE", "totalShards": 4, "openShards": 3, "closedShards": 1},
+        "leases": {"total": 6, "active": 5, "assigned": 5, "unassigned": 0, "imbalance": 1, "cv": "0.20",
+            "byWorker": {"quick-consumer-0": 3, "quick-consumer-1": 2}}}}"#;
+    namespace
+        .kubectl([
+            "patch",
+            "kex",
+            "quick",
+            "--subresource=status",
+            "--type=merge",
+            "-p",
+            status,
+        ])
+        .ok()
+        .unwrap();
+    let table = namespace.kubectl(["get", "kex", "-o", "wide"]).ok().unwrap();
+    let mut lines = table.lines().map(|line| {
+        line.split("  ")
+            .map(str::trim)
+            .filter(|cell| !cell.is_empty())
+            .collect::<Vec<_>>()
+    });
+    assert_eq!(
+        lines.next().unwrap(),
+        [
+            "NAME",
+            "PHASE",
+            "STEP",
+            "OPEN",
+            "PODS",
+            "LEASES",
+            "IMBALANCE",
+            "VERDICT",
+            "AGE",
+            "RUN",
+            "CV",
+            "MESSAGE"
+        ]
+    );
+    let mut row = lines.next().unwrap();
+    row.remove(8); // its age
+    assert_eq!(
+        row,
+        [
+            "quick",
+            "Running",
+            "2/6 split-two",
+            "3",
+            "2",
+            "5",
+            "1",
+            "Awaited",
+            "0",
+            "0.20",
+            "waits"
+        ]
+    );
+
+    let found = namespace
+        .kubectl(["get", "kex", "-o", "name", "--field-selector", "status.phase=Running"])
+        .ok()
+        .unwrap();
+    assert_eq!(found.trim(), "kinesisexperiment.kinex.dev/quick");
+    let none = namespace
+        .kubectl(["get", "kex", "-o", "name", "--field-selector", "status.phase=Failed"])
+        .ok()
+        .unwrap();
+    assert_eq!(none, "");
+}
+
+#[test]
+#[ignore = "needs a cluster: make cluster-test"]
+fn explain_has_a_sentence_about_every_field() {
+    let _namespace = namespace("explained");
+    let crd = kubectl(["get", "crd", "kinesisexperiments.kinex.dev", "-o", "json"])
+        .json()
+        .unwrap();
+    let schema = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    let mut paths = Vec::new();
+    nested("kex", schema, &mut paths);
+    assert!(paths.len() > 100, "{paths:?}");
+    let silent: Vec<&String> = paths
+        .iter()
+        .filter(|(_, says)| says.trim().is_empty())
+        .map(|(path, _)| path)
+        .collect();
+    assert!(silent.is_empty(), "no description: {silent:#?}");
+
+    // What a user asks first, through kubectl itself.
+    for path in [
+        "kex",
+        "kex.spec",
+        "kex.spec.steps",
+        "kex.spec.steps.split",
+        "kex.spec.consumers",
+        "kex.status",
+    ] {
+        let says = kubectl(["explain", path]).ok().unwrap();
+        assert!(
+            says.contains("DESCRIPTION") && !says.contains("<empty>"),
+            "{path}: {says}"
+        );
+    }
+}
+
+/// Every field below a schema, with its description.
+fn nested(path: &str, schema: &Value, into: &mut Vec<(String, String)>) {
+    let schema = if schema["items"].is_object() {
+        &schema["items"]
+    } else {
+        schema
+    };
+    for (name, field) in schema["properties"].as_object().into_iter().flatten() {
+        let path = format!("{path}.{name}");
+        // The API server knows these three.
+        if !["kex.apiVersion", "kex.kind", "kex.metadata"].contains(&path.as_str()) {
+            let says = field["description"].as_str().unwrap_or_default();
+            into.push((path.clone(), says.to_owned()));
+        }
+        nested(&path, field, into);
+    }
+    if schema["additionalProperties"].is_object() {
+        nested(&format!("{path}.*"), &schema["additionalProperties"], into);
+    }
+}

@@ -56,6 +56,7 @@ pub fn convert(manifest: &KinesisExperiment) -> Result<Spec, Vec<Problem>> {
         name: manifest.metadata.name.clone().unwrap_or_default(),
         stream: core::Stream {
             name: spec.stream.name.clone(),
+            endpoint: spec.stream.endpoint_url.clone(),
             initial_shards: count(spec.stream.initial_shards),
             creation: spec.stream.creation_policy.into(),
             deletion: spec.stream.deletion_policy.into(),
@@ -71,6 +72,7 @@ pub fn convert(manifest: &KinesisExperiment) -> Result<Spec, Vec<Problem>> {
         run,
         steps,
         history: count(spec.report.history),
+        reports: spec.report.retention.into(),
     };
     if problems.0.is_empty() {
         Ok(converted)

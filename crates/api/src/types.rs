@@ -103,10 +103,15 @@ pub enum Preset {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.name == oldSelf.name").message("stream.name is immutable"))]
+#[x_kube(validation = Rule::new("has(self.endpointUrl) == has(oldSelf.endpointUrl) && (!has(self.endpointUrl) || self.endpointUrl == oldSelf.endpointUrl)").message("stream.endpointUrl is immutable"))]
 pub struct Stream {
     /// The stream's name. It cannot be changed later.
     #[schemars(length(min = 1, max = 128), regex(pattern = r"^[a-zA-Z0-9_.-]+$"))]
     pub name: String,
+    /// The endpoint of Kinesis and DynamoDB, `http://HOST:PORT`; without it, the one that the operator or `kinex run` was given. The operator takes those on its allow-list only, and never sends credentials there. It cannot be changed later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 8, max = 256), regex(pattern = r"^https?://[A-Za-z0-9.:\[\]_-]+/?$"))]
+    pub endpoint_url: Option<String>,
     /// Open shards when the stream is created.
     #[serde(default = "default_initial_shards")]
     #[schemars(range(min = 1, max = 500))]
@@ -216,7 +221,7 @@ pub struct Producer {
     pub record_bytes: i32,
     /// How many partition keys records are numbered in; without it, the producer chooses.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 10_000))]
+    #[schemars(range(min = 1, max = 4_096))]
     pub lanes: Option<i32>,
 }
 

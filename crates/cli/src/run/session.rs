@@ -38,12 +38,15 @@ const LEAVE: Duration = Duration::from_secs(30);
 pub(super) async fn play(args: &Args, spec: Spec, output: Format) -> anyhow::Result<Code> {
     let directory = directory(args, &spec)?;
     let mut interrupts = Interrupts::listen()?;
-    let embedded = if args.endpoint.given() {
+    let mut access = args.endpoint.access();
+    if !args.endpoint.given() {
+        access.endpoint.clone_from(&spec.stream.endpoint);
+    }
+    let embedded = if args.endpoint.given() || access.endpoint.is_some() {
         None
     } else {
         Some(Endpoints::start(Options::default()).await?)
     };
-    let mut access = args.endpoint.access();
     if let Some(endpoints) = &embedded {
         access.kinesis_endpoint = Some(endpoints.kinesis_url());
         access.dynamodb_endpoint = Some(endpoints.dynamodb_url());

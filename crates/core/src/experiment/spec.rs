@@ -25,6 +25,8 @@ pub struct Spec {
     pub steps: Vec<Step>,
     /// How many ended runs are kept in the status.
     pub history: u32,
+    /// What becomes of the reports with the experiment.
+    pub reports: DeletionPolicy,
 }
 
 /// The stream of an experiment.
@@ -32,6 +34,8 @@ pub struct Spec {
 pub struct Stream {
     /// Its name.
     pub name: String,
+    /// The endpoint that it is at, where the experiment says so.
+    pub endpoint: Option<String>,
     /// Open shards when it is created.
     pub initial_shards: u32,
     /// What to do when it is not there, or is.

@@ -19,6 +19,7 @@ fn spec(shards: u32, replicas: u32, steps: Vec<Step>) -> Spec {
         name: "model".to_owned(),
         stream: Stream {
             name: "model".to_owned(),
+            endpoint: None,
             initial_shards: shards,
             creation: CreationPolicy::CreateIfMissing,
             deletion: DeletionPolicy::Retain,
@@ -52,6 +53,7 @@ fn spec(shards: u32, replicas: u32, steps: Vec<Step>) -> Spec {
         },
         steps,
         history: 3,
+        reports: DeletionPolicy::Retain,
     }
 }
 

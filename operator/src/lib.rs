@@ -8,8 +8,14 @@
 //! It decides nothing about an experiment itself: it turns what the core decides into patches of a StatefulSet and calls
 //! to the stream, as `kinex run` turns it into child processes.
 
+pub mod args;
+pub mod build;
+pub mod limits;
 pub mod metrics;
+pub mod permissions;
+pub mod settings;
 
+pub mod apply;
 mod cleanup;
 mod controller;
 mod effects;

@@ -1,0 +1,60 @@
+//! What the operator asks of the API server: the whole of its Role.
+
+use kube::Resource;
+
+/// A resource and the verbs that the operator uses on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permission {
+    /// The API group; empty: the core one.
+    pub group: &'static str,
+    /// The resource, with its subresource: `statefulsets/scale`.
+    pub resource: &'static str,
+    /// The verbs, sorted.
+    pub verbs: &'static [&'static str],
+    /// Only with more than one replica.
+    pub leader_election: bool,
+}
+
+const fn allow(group: &'static str, resource: &'static str, verbs: &'static [&'static str]) -> Permission {
+    Permission {
+        group,
+        resource,
+        verbs,
+        leader_election: false,
+    }
+}
+
+const READ_AND_APPLY: &[&str] = &["create", "get", "list", "patch", "watch"];
+
+/// Everything that the operator does; sorted by group and resource.
+pub const PERMISSIONS: &[Permission] = &[
+    allow("", "configmaps", READ_AND_APPLY),
+    allow("", "pods", &["delete", "get", "list", "watch"]),
+    allow("", "services", READ_AND_APPLY),
+    allow("apps", "deployments", READ_AND_APPLY),
+    allow("apps", "statefulsets", READ_AND_APPLY),
+    allow("apps", "statefulsets/scale", &["patch"]),
+    Permission {
+        leader_election: true,
+        ..allow(
+            "coordination.k8s.io",
+            "leases",
+            &["create", "get", "patch", "update", "watch"],
+        )
+    },
+    allow("events.k8s.io", "events", &["create", "patch"]),
+    allow("kinex.dev", "kinesisexperiments", &["get", "list", "patch", "watch"]),
+    allow("kinex.dev", "kinesisexperiments/finalizers", &["update"]),
+    allow("kinex.dev", "kinesisexperiments/status", &["patch"]),
+    allow("policy", "poddisruptionbudgets", READ_AND_APPLY),
+];
+
+/// How a Role names the resource of a kind: `statefulsets.apps`.
+pub fn resource<K: Resource<DynamicType = ()>>() -> String {
+    let (plural, group) = (K::plural(&()), K::group(&()));
+    if group.is_empty() {
+        plural.into_owned()
+    } else {
+        format!("{plural}.{group}")
+    }
+}

@@ -44,7 +44,7 @@ pub struct Args {
     /// Write one JSON line {"worker":..,"incarnation":..,"metrics":..} there at the start
     #[arg(long, value_name = "FILE")]
     pub identity_file: Option<PathBuf>,
-    /// Obey the orders of an experiment in this worker's row (crash)
+    /// Obey the orders of an experiment in this worker's row: crash, freeze
     #[arg(long)]
     pub allow_chaos: bool,
     /// Pretend that each record takes this long

@@ -4,6 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
+use kinex_aws::{Facts, Fault, patiently};
 use kinex_kcl::{Incarnation, WorkerId};
 
 use crate::{Args, Error};
@@ -15,7 +16,13 @@ pub(crate) struct Identity {
     pub(crate) incarnation: Incarnation,
     /// RFC 3339.
     pub(crate) started: String,
+    /// The pod that the process is in, where there is one.
+    pub(crate) pod: Option<String>,
 }
+
+/// The kind of the fact rows that say which pod a worker's process is in: `{"incarnation","podUid","startedAt"}` by the
+/// worker's name.
+pub const PROCESS: &str = "process";
 
 impl Identity {
     /// The flag wins, then `POD_NAME`, then the host name.
@@ -36,6 +43,7 @@ impl Identity {
             worker: WorkerId::from(name),
             incarnation: Incarnation::from(uuid::Uuid::new_v4().to_string()),
             started: jiff::Timestamp::now().to_string(),
+            pod: std::env::var("POD_UID").ok().filter(|uid| !uid.is_empty()),
         })
     }
 
@@ -47,6 +55,16 @@ impl Identity {
             Some(address) => address.to_string(),
             None => host,
         }
+    }
+
+    /// Says which pod the process is in, for whoever has to tell the pods of one name apart.
+    pub(crate) async fn register(&self, facts: &Facts) -> Result<(), Fault> {
+        let Some(pod) = &self.pod else {
+            return Ok(());
+        };
+        let fact = serde_json::json!({ "incarnation": self.incarnation, "podUid": pod, "startedAt": self.started });
+        let body = fact.to_string();
+        patiently(|| facts.put(PROCESS, self.worker.as_str(), &body)).await
     }
 
     /// Writes the incarnation where a witness of this process's death will find it, and the identity for a runner.

@@ -4,10 +4,11 @@
 //! the processor, the audit rows and the metrics.
 
 mod args;
-mod chaos;
+pub mod chaos;
 mod clock;
 mod error;
 mod identity;
+mod leaving;
 mod ledger;
 mod meters;
 mod processor;
@@ -18,6 +19,8 @@ mod signals;
 
 pub use args::Args;
 pub use error::Error;
+pub use identity::PROCESS;
+pub use leaving::Leaving;
 pub use ledger::AUDIT;
 pub use program::Stop;
 

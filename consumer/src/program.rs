@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kinex_aws::{Clients, patiently};
+use kinex_aws::{Clients, Facts, Fault, FaultKind, patiently};
 use kinex_kcl::{Worker, WorkerConfig, WorkerEvent, WorkerHandle};
 use kinex_telemetry::{Admin, Health, Metrics};
 use tokio::sync::broadcast::Receiver;
@@ -32,6 +32,9 @@ pub struct Stop {
 const TABLES: &str = "lease table and workers' table";
 const STREAM: &str = "stream";
 const GROUP: &str = "first look at the other workers";
+
+/// How often a stream or table is looked for that is not there yet.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 pub(crate) async fn run(args: Args, stop: Stop) -> Result<(), Error> {
     let settings = Settings::load(&args)?;
@@ -88,6 +91,7 @@ pub(crate) async fn run(args: Args, stop: Stop) -> Result<(), Error> {
         () = stop.leave.cancelled() => return Ok(()),
     };
     started?;
+    identity.register(&clients.facts(&settings.application)).await?;
     tasks.spawn(count(
         handle.subscribe(),
         handle.clone(),
@@ -110,7 +114,8 @@ pub(crate) async fn run(args: Args, stop: Stop) -> Result<(), Error> {
         tasks.spawn(chaos::obey(store, identity.clone(), background.clone()));
     }
 
-    let ended = until_stopped(worker, &handle, &settings, &stop).await;
+    let facts = clients.facts(&settings.application);
+    let ended = until_stopped(worker, &handle, &settings, &facts, &stop).await;
     background.cancel();
     while let Some(joined) = tasks.join_next().await {
         if let Err(error) = joined {
@@ -133,6 +138,7 @@ async fn until_stopped<S, R, F>(
     worker: Worker<S, R, F>,
     handle: &WorkerHandle,
     settings: &Settings,
+    facts: &Facts,
     stop: &Stop,
 ) -> Result<(), Error>
 where
@@ -148,7 +154,8 @@ where
         () = stop.leave.cancelled() => {
             let deadline = Instant::now() + settings.grace;
             let leaving = async {
-                handle.shutdown(settings.departure).await;
+                let departure = settings.leaving.choose(&handle.status().worker, facts).await;
+                handle.shutdown(departure).await;
                 (&mut running).await
             };
             tokio::select! {
@@ -186,7 +193,8 @@ fn registry(meters: &Meters, live: Live) -> Metrics {
 /// The tables and the stream are there, or one clear error.
 async fn prepare(clients: &Clients, settings: &Settings, health: &Health) -> Result<(), Error> {
     let tables = clients.tables(&settings.application);
-    patiently(|| async {
+    let wait = settings.wait_for_stream;
+    there(wait, || async {
         if settings.create_tables {
             Box::pin(tables.ensure()).await
         } else {
@@ -196,9 +204,29 @@ async fn prepare(clients: &Clients, settings: &Settings, health: &Health) -> Res
     .await?;
     health.have(TABLES);
     let streams = clients.streams();
-    patiently(|| async { streams.describe(&settings.stream).await.map(drop) }).await?;
+    there(wait, || async { streams.describe(&settings.stream).await.map(drop) }).await?;
     health.have(STREAM);
     Ok(())
+}
+
+/// Asks again where that may help, and for as long as it takes while what is asked for is not there yet.
+async fn there<F, Fut>(wait: bool, ask: F) -> Result<(), Fault>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<(), Fault>>,
+{
+    let mut told = false;
+    loop {
+        match patiently(&ask).await {
+            Err(fault) if wait && fault.kind == FaultKind::Missing => {
+                if !std::mem::replace(&mut told, true) {
+                    info!(error = %fault, "not there yet: waits for it");
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            answer => return answer,
+        }
+    }
 }
 
 /// Counts what the worker says, and notes when it has seen the others.

@@ -14,6 +14,7 @@ use kinex_kcl::{Departure, InitialPosition, ProtocolConfig, RenewalMode, WorkerC
 
 pub use self::keys::Keys;
 use self::keys::{Position, Renewal, Shutdown, StrategyName};
+use crate::leaving::Leaving;
 use crate::{Args, Error};
 
 /// What the program runs with.
@@ -27,6 +28,8 @@ pub struct Settings {
     pub application: String,
     /// Whether missing tables are made at the start.
     pub create_tables: bool,
+    /// Whether a stream and tables that are not there yet are waited for.
+    pub wait_for_stream: bool,
     /// Of the client library.
     pub worker: WorkerConfig,
     /// How often a shard with new progress is checkpointed.
@@ -36,7 +39,7 @@ pub struct Settings {
     /// How often the rate is printed.
     pub report_every: Duration,
     /// What becomes of the leases when a signal ends the process.
-    pub departure: Departure,
+    pub leaving: Leaving,
     /// How long leaving may take before the process ends all the same.
     pub grace: Duration,
     /// Up to how many shards have time series of their own.
@@ -95,15 +98,17 @@ impl Settings {
             stream: keys.stream.ok_or_else(|| wanted("stream"))?,
             application: keys.application.ok_or_else(|| wanted("application"))?,
             create_tables: keys.create_tables.unwrap_or(true),
+            wait_for_stream: keys.wait_for_stream.unwrap_or(false),
             worker,
             // What is delivered again after a kill is at most this old.
             checkpoint_every: millis(keys.checkpoint_interval_millis, 1_000),
             // What a kill hides from the audit is at most this old.
             audit_every: millis(keys.audit_interval_millis, 250),
             report_every: millis(keys.report_interval_millis, 5_000),
-            departure: match on_shutdown {
-                Shutdown::Release => Departure::Release,
-                Shutdown::Reserve => Departure::Reserve(reserve),
+            leaving: match on_shutdown {
+                Shutdown::Release => Leaving::Always(Departure::Release),
+                Shutdown::Reserve => Leaving::Always(Departure::Reserve(reserve)),
+                Shutdown::ByOrdinal => Leaving::ByOrdinal(reserve),
             },
             // Kubernetes gives 30 s; the last five are for the process itself.
             grace: millis(keys.grace_period_millis, 25_000),

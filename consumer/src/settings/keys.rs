@@ -39,6 +39,8 @@ keys! {
     dynamodb_endpoint_url: String,
     /// Whether missing tables are made at the start.
     create_tables: bool,
+    /// Whether to wait for a stream and tables that are not there yet, instead of ending with an error.
+    wait_for_stream: bool,
 
     /// Whether leases of live workers move to make all workers even.
     enable_lease_stealing: bool,
@@ -110,7 +112,7 @@ keys! {
     report_interval_millis: u64,
     /// What becomes of the leases when a signal ends the process.
     on_shutdown: Shutdown,
-    /// How long leases wait for this worker's name after `on_shutdown: Reserve`.
+    /// How long leases wait for this worker's name after `on_shutdown: Reserve` (and `ByOrdinal`).
     reserve_time_millis: u64,
     /// How long leaving may take.
     grace_period_millis: u64,
@@ -155,6 +157,8 @@ pub enum Shutdown {
     Release,
     /// They wait for a process of the same name: a rolling update.
     Reserve,
+    /// `Reserve` while the ordinal of this worker is below the number in the fact row `control/replicas`, else `Release`.
+    ByOrdinal,
 }
 
 impl Keys {

@@ -56,6 +56,9 @@ pub(crate) enum Command {
         #[command(flatten)]
         leash: tools::program::Leash,
     },
+    /// Stop the parent and let it go on, as its stdin says (started by consumers that obey orders)
+    #[command(hide = true)]
+    ChaosGuard,
     /// Send numbered records to a stream at a held rate
     Producer {
         #[command(flatten)]
@@ -116,6 +119,7 @@ impl Command {
             Self::Check(target) => wait(tools::setup::check(&target, output)),
             Self::Clean(args) => wait(tools::setup::clean(&args)),
             Self::Consumer { args, leash } => tools::program::consumer(*args, &leash),
+            Self::ChaosGuard => tools::program::chaos_guard(),
             Self::Producer { args, leash } => tools::program::producer(*args, &leash),
             Self::Verify(target) => wait(tools::verify::run(&target, output)),
             Self::Monitor(args) => wait(tools::watch::monitor(&args, output)),

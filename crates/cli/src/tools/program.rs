@@ -54,6 +54,12 @@ pub(crate) fn consumer(args: kinex_consumer::Args, leash: &Leash) -> anyhow::Res
         .map_err(|error| stop(error.exit_code(), &error))
 }
 
+/// `kinex chaos-guard`.
+pub(crate) fn chaos_guard() -> anyhow::Result<Code> {
+    kinex_consumer::chaos::guard::run().map_err(Stop::usage)?;
+    Ok(Code::Done)
+}
+
 /// `kinex producer`.
 pub(crate) fn producer(args: kinex_producer::Args, leash: &Leash) -> anyhow::Result<Code> {
     leash.begin()?;

@@ -32,7 +32,7 @@ define foreground
   code=$$?; rm -f $(LOGS)/$(1).pid; [ $$code -eq 130 ] || [ $$code -eq 143 ] || exit $$code
 endef
 
-.PHONY: help build start verify $(CONSUMERS) producer monitor split view-dist analyze export timeline stop clean demo test localstack-test peers helm chart-test kind-up kind-down lint bench cluster-up cluster-down cluster-test
+.PHONY: help build start verify $(CONSUMERS) producer monitor split view-dist analyze export timeline stop clean demo test workspace-test localstack-test peers helm chart-test kind-up kind-down lint bench cluster-up cluster-down cluster-test
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-zA-Z0-9_ -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -101,7 +101,11 @@ clean: stop ## Stop everything, and delete logs and reports
 demo: build ## Play the guide's whole experiment and write its report
 	$(KINEX) run $(EXPERIMENT)
 
-test: lint peers helm ## Check format, lints and licences, then run all tests
+test: ## Check format, lints and licences, then run all tests; needs root, or KUBECONFIG
+	@tests/cluster/while-building $(MAKE) --no-print-directory lint peers helm workspace-test
+	@tests/cluster/test
+
+workspace-test:
 	$(CARGO) test --locked --workspace
 
 peers: ## Install the independent implementations that the tests compare with, into target/peers

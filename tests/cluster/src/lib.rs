@@ -1,16 +1,20 @@
-//! What the tests on a real cluster share: kubectl called as a user would, waits with a limit, and a
+//! What the tests on a real cluster share: kubectl and helm called as a user would, waits with a limit, and a
 //! namespace of its own for each test that leaves its state in the logs when the test fails.
 //!
 //! The cluster is the one that `KUBECONFIG` names. `make cluster-test` starts one when there is none.
 
+mod endpoint;
 mod namespace;
+mod release;
 mod tool;
 mod wait;
 
 use std::path::{Path, PathBuf};
 
+pub use endpoint::Endpoint;
 pub use namespace::Namespace;
-pub use tool::{Answer, kubectl, kubectl_with};
+pub use release::{Release, step_of};
+pub use tool::{Answer, helm, kubectl, kubectl_with};
 pub use wait::{Waited, until};
 
 /// The repository's folder.

@@ -1,11 +1,17 @@
 //! A namespace of a test's own.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs;
 
 use serde_json::Value;
 
 use crate::{Answer, kubectl, kubectl_with, logs};
+
+/// What a release and its experiments are made of. `all` leaves out half of it.
+const KINDS: &str = "kinesisexperiments,statefulsets,deployments,replicasets,controllerrevisions,jobs,pods,services,\
+                     endpointslices,configmaps,secrets,serviceaccounts,roles,rolebindings,poddisruptionbudgets,\
+                     networkpolicies,leases";
 
 /// A namespace that is deleted at the end of its test. When the test fails, its objects, events and logs are written to
 /// [`logs`] first.
@@ -15,7 +21,7 @@ pub struct Namespace {
 }
 
 impl Namespace {
-    /// Makes the namespace `NAME-PROCESS`.
+    /// Makes the namespace `NAME-PROCESS`, which admits only pods that keep the `restricted` standard.
     ///
     /// # Panics
     /// When the API server refuses it.
@@ -25,6 +31,10 @@ impl Namespace {
         kubectl(["create", "namespace", &name])
             .ok()
             .expect("a namespace can be made");
+        let standard = "pod-security.kubernetes.io/enforce=restricted";
+        kubectl(["label", "namespace", &name, standard])
+            .ok()
+            .expect("a namespace can be labelled");
         Self { name }
     }
 
@@ -50,6 +60,24 @@ impl Namespace {
     /// What kubectl says when it cannot be had.
     pub fn get(&self, object: &str) -> anyhow::Result<Value> {
         self.kubectl(["get", object, "-o", "json"]).json()
+    }
+
+    /// Everything in it that a release or an experiment could leave behind, as `KIND/NAME`.
+    ///
+    /// # Errors
+    /// What kubectl says.
+    pub fn objects(&self) -> anyhow::Result<BTreeSet<String>> {
+        let names = self.kubectl(["get", KINDS, "-o", "name", "--ignore-not-found"]).ok()?;
+        let short = |line: &str| {
+            let (kind, name) = line.split_once('/').unwrap_or((line, ""));
+            format!("{}/{name}", kind.split('.').next().unwrap_or(kind))
+        };
+        let own = ["configmap/kube-root-ca.crt", "serviceaccount/default"];
+        Ok(names
+            .lines()
+            .map(short)
+            .filter(|object| !own.contains(&object.as_str()))
+            .collect())
     }
 
     fn with_flag<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Vec<std::ffi::OsString> {

@@ -1,4 +1,4 @@
-//! kubectl as a process, with what it said.
+//! kubectl and helm as processes, with what they said.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -66,6 +66,25 @@ pub fn kubectl<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Answe
 /// When there is no kubectl to run.
 pub fn kubectl_with<A: AsRef<OsStr>>(input: &str, arguments: impl IntoIterator<Item = A>) -> Answer {
     call("kubectl", arguments, Some(input))
+}
+
+/// Runs helm.
+///
+/// # Panics
+/// When there is no helm to run.
+pub fn helm<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Answer {
+    call("helm", arguments, None)
+}
+
+/// Runs the `kinex` of this build, or the one that `KINEX` names.
+///
+/// # Panics
+/// When it was not built.
+pub(crate) fn kinex<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Answer {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| crate::root().join("target"), Into::into);
+    let built = target.join("debug/kinex").into_os_string();
+    let program = std::env::var_os("KINEX").unwrap_or(built);
+    call(&program.to_string_lossy(), arguments, None)
 }
 
 fn call<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>, input: Option<&str>) -> Answer {

@@ -3,13 +3,19 @@
 //! `crash` ends the process as a kill does. `freeze MILLIS` stops it as a whole; the [`guard`] beside it lets it go on. A
 //! word behind the order tells two of the same kind apart (`freeze 30000 step-3`): the same text is obeyed once by a
 //! process, however often it is written, and never by another process of the same name.
+//!
+//! A process that is about to stop puts [`FROZEN`] before the order, and takes the order back when it goes on: whoever
+//! gave it then knows how things stand.
 
 pub mod guard;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use kinex_core::lease::Process;
+use kinex_core::worker::{FROZEN, WorkerWrite};
 use kinex_kcl::ports::LeaseStore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error, warn};
 
@@ -44,6 +50,7 @@ impl Order {
 pub(crate) async fn obey<S: LeaseStore>(store: S, identity: Identity, stop: CancellationToken) {
     let mut guard = Guard::start();
     let mut obeyed = BTreeSet::new();
+    let mut frozen_until = None;
     let mut tick = tokio::time::interval(LOOK_EVERY);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(tick.tick()).await.is_some() {
@@ -55,7 +62,12 @@ pub(crate) async fn obey<S: LeaseStore>(store: S, identity: Identity, stop: Canc
                 continue;
             }
         };
-        let Some(text) = row.and_then(|row| row.order) else {
+        if frozen_until.is_some_and(|until| Instant::now() >= until) {
+            frozen_until = None;
+            answer(&store, &identity, None).await;
+            continue;
+        }
+        let Some(text) = row.filter(|row| !row.frozen()).and_then(|row| row.order) else {
             continue;
         };
         if !obeyed.insert(text.clone()) {
@@ -63,13 +75,32 @@ pub(crate) async fn obey<S: LeaseStore>(store: S, identity: Identity, stop: Canc
         }
         match Order::parse(&text) {
             Some(Order::Crash) => crash(),
-            Some(Order::Freeze(lasting)) => match guard.as_mut().map(|guard| guard.freeze(lasting)) {
-                Ok(Ok(())) => warn!(millis = lasting.as_millis(), "ordered to freeze"),
-                Ok(Err(error)) => error!(%error, "ordered to freeze, but the process that would wake this one is gone"),
+            Some(Order::Freeze(lasting)) => match &mut guard {
+                Ok(guard) => {
+                    // Said before it is done: afterwards there is nobody to say it.
+                    answer(&store, &identity, Some(format!("{FROZEN} {text}"))).await;
+                    warn!(millis = lasting.as_millis(), "ordered to freeze");
+                    frozen_until = Some(Instant::now() + lasting);
+                    if let Err(error) = guard.freeze(lasting) {
+                        error!(%error, "ordered to freeze, but the process that would wake this one is gone");
+                        frozen_until = Some(Instant::now());
+                    }
+                }
                 Err(error) => error!(%error, "ordered to freeze, and cannot"),
             },
             None => warn!(order = text, "not an order that is known"),
         }
+    }
+}
+
+/// Says in the own row how things stand. A row that cannot be written says less, and nothing that is wrong for long.
+async fn answer<S: LeaseStore>(store: &S, identity: &Identity, order: Option<String>) {
+    let process = Process {
+        worker: identity.worker.clone(),
+        incarnation: identity.incarnation.clone(),
+    };
+    if let Err(error) = store.write_worker(&WorkerWrite::Order { process, order }).await {
+        warn!(%error, "the order's state could not be written");
     }
 }
 

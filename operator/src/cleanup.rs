@@ -1,1 +1,100 @@
 //! What an experiment with `deletionPolicy: Delete` takes with it. Client required.
+//!
+//! Everything in the cluster goes by owner references; only the stream and the tables need a finalizer. It gives up after
+//! a while: nobody shall have to edit finalizers because an endpoint is gone.
+
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use kinex_api::KinesisExperiment;
+use kinex_aws::{Fault, FaultKind};
+use kinex_core::experiment::Timestamp;
+use kinex_stage::Subject;
+use kube::api::{DeleteParams, Patch, PatchParams};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+
+/// What holds a deleted experiment until its stream is deleted.
+pub(crate) const FINALIZER: &str = "kinex.dev/cleanup";
+/// Who owns the finalizer.
+const FIELD_MANAGER: &str = "kinex/cleanup";
+/// One try to delete the stream and the tables.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Whether the experiment carries the finalizer.
+pub(crate) fn held(experiment: &KinesisExperiment) -> bool {
+    experiment.finalizers().iter().any(|finalizer| finalizer == FINALIZER)
+}
+
+/// Puts the finalizer on an experiment, or takes it off.
+///
+/// # Errors
+/// 409 when the experiment was changed in between.
+pub(crate) async fn hold(
+    client: &Client,
+    experiment: &KinesisExperiment,
+    wanted: bool,
+) -> kube::Result<KinesisExperiment> {
+    let api: Api<KinesisExperiment> = Api::namespaced(client.clone(), &experiment.namespace().unwrap_or_default());
+    let mut finalizers = experiment.finalizers().to_vec();
+    finalizers.retain(|finalizer| finalizer != FINALIZER);
+    if wanted {
+        finalizers.push(FINALIZER.to_owned());
+    }
+    let parameters = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let patch = Patch::Merge(json!({
+        "metadata": { "resourceVersion": experiment.resource_version(), "finalizers": finalizers },
+    }));
+    api.patch(&experiment.name_any(), &parameters, &patch).await
+}
+
+/// Since when the experiment is being deleted.
+pub(crate) fn deleted_at(experiment: &KinesisExperiment) -> Option<Timestamp> {
+    let deleted = experiment.metadata.deletion_timestamp.as_ref()?;
+    Some(Timestamp(deleted.0.as_millisecond()))
+}
+
+/// Ends the programs that would go on working on the stream, or make their tables again.
+///
+/// # Errors
+/// When the API server refuses.
+pub(crate) async fn stop_programs(client: &Client, namespace: &str, set: &str, producer: &str) -> kube::Result<()> {
+    let sets: Api<StatefulSet> = Api::namespaced(client.clone(), namespace);
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let background = DeleteParams::background();
+    for gone in [
+        sets.delete(set, &background).await.map(drop),
+        deployments.delete(producer, &background).await.map(drop),
+    ] {
+        match gone {
+            Err(kube::Error::Api(answer)) if answer.code == 404 => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the stream and the tables. What is gone already is no error.
+///
+/// # Errors
+/// What the endpoint says, or that it says nothing.
+pub(crate) async fn delete(subject: &Subject) -> Result<(), String> {
+    let deleting = async {
+        gone(subject.clients.streams().delete(&subject.stream).await.map(drop))?;
+        gone(subject.clients.tables(&subject.application).delete().await)
+    };
+    match tokio::time::timeout(PATIENCE, Box::pin(deleting)).await {
+        Ok(answer) => answer.map_err(|fault| fault.to_string()),
+        Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
+    }
+}
+
+fn gone(answer: Result<(), Fault>) -> Result<(), Fault> {
+    match answer {
+        Err(fault) if fault.kind == FaultKind::Missing => Ok(()),
+        other => other,
+    }
+}

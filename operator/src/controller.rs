@@ -1,1 +1,304 @@
-//! The loop: which experiment is looked at when, and the order of the rooms. Client required.
+//! The loop: which experiment is looked at when, and what they share. Client required.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::channel::mpsc;
+use kinex_api::KinesisExperiment;
+use kinex_aws::{Clients, Fault};
+use kinex_core::experiment::{Phase, Timestamp};
+use kinex_telemetry::Health;
+use kube::core::DeserializeGuard;
+use kube::runtime::controller::{Action, Config};
+use kube::runtime::events::{Event, EventType, Recorder};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::{Controller, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::metrics::{Failure, Meters, Reconcile};
+use crate::round::{self, Error};
+use crate::scene::Memo;
+use crate::settings::{Place, Settings};
+use crate::watch::{Guarded, Stores};
+
+/// One look at an experiment, with everything that is done about it, may take this long.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Looks at the same time; each waits for its own endpoint, so that a slow one holds up nobody else.
+const LOOKS_MAX: u16 = 64;
+/// An experiment is looked at no more often than this, however many events come.
+const EARLIEST: Duration = Duration::from_millis(200);
+/// From a look that failed to the next.
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// From one look at an object that makes no sense to the next.
+const SENSELESS: Duration = Duration::from_secs(300);
+/// How long the watches of pods may take to begin before experiments are told that they do not work.
+const BEGIN: Duration = Duration::from_secs(15);
+/// What readiness waits for.
+pub(crate) const EXPERIMENTS: &str = "watch of kinesisexperiments";
+
+/// What is kept of each experiment, by its uid: how it is called, and what was seen.
+type Memos = BTreeMap<String, (String, Arc<tokio::sync::Mutex<Memo>>)>;
+
+/// What the looks at all experiments of a namespace share.
+pub(crate) struct Context {
+    pub(crate) client: Client,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) stores: Stores,
+    pub(crate) experiments: Store<Guarded>,
+    pub(crate) recorder: Recorder,
+    pub(crate) meters: Meters,
+    /// Whether more than one namespace is looked after.
+    pub(crate) wide: bool,
+    memos: Mutex<Memos>,
+    running: Mutex<BTreeSet<(String, String)>>,
+    clients: tokio::sync::Mutex<BTreeMap<String, Clients>>,
+}
+
+impl Context {
+    /// How an experiment is called in metrics.
+    pub(crate) fn title(&self, experiment: &impl Resource) -> String {
+        let name = experiment.meta().name.clone().unwrap_or_default();
+        match &experiment.meta().namespace {
+            Some(namespace) if self.wide => format!("{namespace}/{name}"),
+            _ => name,
+        }
+    }
+
+    /// The clients of an endpoint, with their own connections and their own budget of retries.
+    pub(crate) async fn clients(&self, place: &Place) -> Result<Clients, Fault> {
+        let key = label(place);
+        let mut all = self.clients.lock().await;
+        if let Some(clients) = all.get(&key) {
+            return Ok(clients.clone());
+        }
+        let clients = Clients::connect(&self.settings.access(place)).await?;
+        all.insert(key, clients.clone());
+        Ok(clients)
+    }
+
+    /// How many other experiments of the namespace are running.
+    pub(crate) fn others_running(&self, namespace: &str, uid: &str) -> usize {
+        let mut others: BTreeSet<String> = self
+            .running()
+            .iter()
+            .filter(|(ns, _)| ns == namespace)
+            .map(|(_, uid)| uid.clone())
+            .collect();
+        for object in self.experiments.state() {
+            let DeserializeGuard(Ok(other)) = object.as_ref() else {
+                continue;
+            };
+            let phase = other.status.as_ref().map(|status| status.phase).unwrap_or_default();
+            let runs = matches!(phase, Phase::Setup | Phase::Running | Phase::Paused);
+            if runs && other.namespace().as_deref() == Some(namespace) {
+                others.extend(other.uid());
+            }
+        }
+        others.remove(uid);
+        others.len()
+    }
+
+    /// Notes whether an experiment is running, before the watch shows it.
+    pub(crate) fn note_running(&self, namespace: &str, uid: &str, runs: bool) {
+        let key = (namespace.to_owned(), uid.to_owned());
+        if runs {
+            self.running().insert(key);
+        } else {
+            self.running().remove(&key);
+        }
+    }
+
+    /// Forgets what is kept of experiments that are gone.
+    pub(crate) fn forget_gone(&self) {
+        let there: BTreeSet<String> = self
+            .experiments
+            .state()
+            .iter()
+            .filter_map(|object| object.uid())
+            .collect();
+        self.running().retain(|(_, uid)| there.contains(uid));
+        self.memos().retain(|uid, (title, memo)| {
+            let stays = there.contains(uid);
+            if !stays {
+                self.meters.forget(title);
+                if let Ok(mut memo) = memo.try_lock()
+                    && let Some(scene) = &mut memo.scene
+                {
+                    scene.actor.stop();
+                }
+            }
+            stays
+        });
+    }
+
+    /// Waits for the effects under way, and writes down what was seen.
+    pub(crate) async fn finish(&self) {
+        let memos: Vec<_> = self.memos().values().map(|(_, memo)| Arc::clone(memo)).collect();
+        for memo in memos {
+            let mut memo = memo.lock().await;
+            if let Some(scene) = &mut memo.scene {
+                scene.actor.finish().await;
+            }
+        }
+    }
+
+    fn memo(&self, experiment: &KinesisExperiment) -> Arc<tokio::sync::Mutex<Memo>> {
+        let mut memos = self.memos();
+        let entry = memos.entry(experiment.uid().unwrap_or_default());
+        let (_, memo) = entry.or_insert_with(|| (self.title(experiment), Arc::default()));
+        Arc::clone(memo)
+    }
+
+    fn memos(&self) -> std::sync::MutexGuard<'_, Memos> {
+        self.memos.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn running(&self) -> std::sync::MutexGuard<'_, BTreeSet<(String, String)>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An endpoint, for people and as a key.
+pub(crate) fn label(place: &Place) -> String {
+    match place {
+        Place::Aws => "aws".to_owned(),
+        Place::Custom(endpoint) => endpoint.to_string(),
+    }
+}
+
+/// What every namespace's loop gets.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    pub(crate) client: Client,
+    pub(crate) settings: Arc<Settings>,
+    pub(crate) recorder: Recorder,
+    pub(crate) meters: Meters,
+    pub(crate) health: Health,
+    pub(crate) wide: bool,
+}
+
+/// Looks after the experiments of a namespace, or of all, until cancelled; what is under way then is finished.
+pub(crate) async fn run(
+    shared: Shared,
+    namespace: Option<String>,
+    stores: Stores,
+    pokes: mpsc::Receiver<ObjectRef<Guarded>>,
+    stop: CancellationToken,
+) {
+    let Shared {
+        client,
+        settings,
+        recorder,
+        meters,
+        health,
+        wide,
+    } = shared;
+    let api: Api<Guarded> = match &namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    stop.run_until_cancelled(stores.begun(BEGIN)).await;
+    let controller = Controller::new(api, watcher::Config::default())
+        .with_config(Config::default().concurrency(LOOKS_MAX))
+        .reconcile_on(pokes)
+        .graceful_shutdown_on(stop.clone().cancelled_owned());
+    let context = Arc::new(Context {
+        client,
+        settings,
+        stores,
+        experiments: controller.store(),
+        recorder,
+        meters,
+        wide,
+        memos: Mutex::default(),
+        running: Mutex::default(),
+        clients: tokio::sync::Mutex::default(),
+    });
+    let store = controller.store();
+    let listed = async {
+        if store.wait_until_ready().await.is_ok() {
+            health.have(EXPERIMENTS);
+        }
+        futures::future::pending::<()>().await;
+    };
+    let looks = controller
+        .run(reconcile, after_failure, Arc::clone(&context))
+        .for_each(|look| {
+            match look {
+                Ok(_) => {}
+                // Said where it happened.
+                Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
+                Err(kube::runtime::controller::Error::ObjectNotFound(gone)) => debug!(%gone, "gone"),
+                Err(error) => warn!(%error, "experiments cannot be watched; it is tried again"),
+            }
+            context.forget_gone();
+            futures::future::ready(())
+        });
+    tokio::select! {
+        () = looks => {}
+        () = listed => {}
+    }
+    context.finish().await;
+}
+
+async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action, Error> {
+    let experiment = match &object.0 {
+        Ok(experiment) => Arc::new(experiment.clone()),
+        Err(invalid) => {
+            senseless(&object, &invalid.error, &context).await;
+            return Ok(Action::requeue(SENSELESS));
+        }
+    };
+    let memo = context.memo(&experiment);
+    let mut memo = memo.lock().await;
+    if let Some(early) = memo.looked.and_then(|last| EARLIEST.checked_sub(last.elapsed())) {
+        return Ok(Action::requeue(early));
+    }
+    let begun = Instant::now();
+    memo.looked = Some(begun);
+    let looking = Box::pin(round::look(&context, &mut memo, experiment));
+    let looked = match tokio::time::timeout(PATIENCE, looking).await {
+        Ok(looked) => looked,
+        Err(_) => Err(Error::Late(PATIENCE)),
+    };
+    let outcome = looked.as_ref().map_or(Reconcile::Failed, |next| next.outcome);
+    context.meters.reconciled(outcome, begun.elapsed());
+    Ok(Action::requeue(looked?.after))
+}
+
+fn after_failure(object: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
+    warn!(experiment = context.title(object.as_ref()), %error, "the look failed; it is tried again");
+    context.meters.failed(match error {
+        Error::Late(_) => Failure::Timeout,
+        Error::Status(_) => Failure::Status,
+        Error::Api { .. } => Failure::Apply,
+    });
+    Action::requeue(AFTER_FAILURE)
+}
+
+/// An object that the API server took and that makes no sense here, of an older or newer definition.
+async fn senseless(object: &Guarded, why: &str, context: &Context) {
+    warn!(experiment = context.title(object), why, "the experiment cannot be read");
+    context.meters.reconciled(Reconcile::Refused, Duration::ZERO);
+    let event = Event {
+        type_: EventType::Warning,
+        reason: "Unreadable".to_owned(),
+        note: Some(format!(
+            "the experiment cannot be read: {why}; update the definition and the operator together"
+        )),
+        action: "reconcile".to_owned(),
+        secondary: None,
+    };
+    if let Err(error) = context.recorder.publish(&event, &object.object_ref(&())).await {
+        debug!(%error, "an event could not be told");
+    }
+}
+
+/// The wall clock: it measures steps and nothing else.
+pub(crate) fn wall() -> Timestamp {
+    Timestamp(jiff::Timestamp::now().as_millisecond())
+}

@@ -1,1 +1,279 @@
 //! Carrying out what was decided on pods and scale; what is on the stream goes to the shared actor. Client required.
+//!
+//! Every effect may come again until the world shows it done, and each is harmless when it does.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::Pod;
+use kinex_api::KinesisExperiment;
+use kinex_core::experiment::{Effect, Failure, KillMode, PlannedPod};
+use kinex_core::lease::Process;
+use kinex_core::worker::WorkerWrite;
+use kinex_kcl::ports::{Fault, LeaseStore};
+use kinex_stage::Actor;
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::{Api, Client, ResourceExt};
+use serde_json::json;
+use tracing::info;
+
+use crate::metrics::Meters;
+use crate::observe::{Cluster, SCALE_MANAGER, wanted};
+use crate::scene::Scene;
+use crate::status::{Trouble, conflict, trouble_of};
+
+/// Who copies somebody else's scaling to the experiment.
+const MIRROR_MANAGER: &str = "kinex/mirror";
+
+/// Why an effect was refused.
+struct Refused {
+    message: String,
+    /// Whether trying again cannot help.
+    lasting: bool,
+    /// Whether a permission is missing.
+    denied: bool,
+}
+
+impl From<Fault> for Refused {
+    fn from(fault: Fault) -> Self {
+        Self {
+            message: fault.to_string(),
+            lasting: false,
+            denied: false,
+        }
+    }
+}
+
+/// An order to the producer is said again after this time.
+const RATE_AGAIN: Duration = Duration::from_secs(5);
+
+/// What effects are carried out with.
+pub(crate) struct Hands<'a> {
+    /// The cluster's API.
+    pub(crate) client: &'a Client,
+    /// The experiment as its status was written.
+    pub(crate) experiment: &'a KinesisExperiment,
+    /// The name of the consumers' StatefulSet.
+    pub(crate) set: &'a str,
+    /// What was seen of the cluster.
+    pub(crate) cluster: &'a Cluster,
+    /// Where it is counted.
+    pub(crate) meters: &'a Meters,
+}
+
+impl Hands<'_> {
+    /// Carries out effects in their order. What is refused is told to the next decision.
+    pub(crate) async fn carry_out(&self, scene: &mut Scene, effects: Vec<Effect>) {
+        let mut calls = Vec::new();
+        for effect in effects {
+            if Actor::takes(&effect) {
+                calls.push(effect);
+                continue;
+            }
+            let kind = effect.kind();
+            match self.one(scene, effect).await {
+                Ok(()) => self.meters.effect(kind, true),
+                Err(Refused {
+                    message,
+                    lasting,
+                    denied,
+                }) => {
+                    self.meters.effect(kind, false);
+                    if denied {
+                        scene.trouble = Some(Trouble {
+                            reason: "PermissionDenied",
+                            message: message.clone(),
+                        });
+                    }
+                    scene.failures.push(Failure {
+                        effect: kind.to_owned(),
+                        message,
+                        lasting,
+                    });
+                }
+            }
+        }
+        if !calls.is_empty() && !scene.actor.busy() {
+            info!(
+                experiment = self.experiment.name_any(),
+                effects = calls.len(),
+                first = calls[0].kind(),
+                "act on the stream"
+            );
+            for call in &calls {
+                self.meters.effect(call.kind(), true);
+            }
+            scene.actor.begin(calls);
+        }
+    }
+
+    async fn one(&self, scene: &mut Scene, effect: Effect) -> Result<(), Refused> {
+        match effect {
+            Effect::Scale { replicas } => self.scale(replicas).await,
+            Effect::MirrorReplicas { replicas } => self.mirror(replicas).await,
+            Effect::SetProducer { records_per_second } => {
+                // The order stands in a row; until the producer is up there is no need to say it with every look.
+                let known = scene
+                    .rate
+                    .is_some_and(|(rate, at)| rate == records_per_second && at.elapsed() < RATE_AGAIN);
+                if !known {
+                    info!(
+                        experiment = self.experiment.name_any(),
+                        records_per_second, "order the producer"
+                    );
+                    scene.actor.order_producer(records_per_second).await;
+                    scene.rate = Some((records_per_second, Instant::now()));
+                }
+                Ok(())
+            }
+            Effect::Kill { pod, mode } => match mode {
+                KillMode::Delete => self.delete(scene, &pod, None).await,
+                KillMode::Force => self.delete(scene, &pod, Some(0)).await,
+                KillMode::Crash => order(scene, pod, format!("crash {}", self.step())).await,
+            },
+            Effect::Freeze { pod, milliseconds } => {
+                order(scene, pod, format!("freeze {milliseconds} {}", self.step())).await
+            }
+            // A helper beside the process lets it go on when its time is over.
+            Effect::Thaw { .. } => Ok(()),
+            Effect::CreateStream { .. }
+            | Effect::DeleteStream { .. }
+            | Effect::SplitShard { .. }
+            | Effect::MergeShards { .. }
+            | Effect::UpdateShardCount { .. } => Ok(()),
+        }
+    }
+
+    /// Scales through the scale interface, and only when the number is another one.
+    async fn scale(&self, replicas: u32) -> Result<(), Refused> {
+        if self.cluster.set.as_ref().is_some_and(|set| wanted(set) == replicas) {
+            return Ok(());
+        }
+        let api: Api<StatefulSet> = Api::namespaced(self.client.clone(), &self.namespace());
+        let parameters = PatchParams {
+            field_manager: Some(SCALE_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        info!(experiment = self.experiment.name_any(), replicas, "scale the workers");
+        let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+        let scaled = api.patch_scale(self.set, &parameters, &patch).await;
+        self.meters.api_write("statefulsets/scale", "patch");
+        done(scaled, "scale the workers")
+    }
+
+    /// Copies the number of workers to the experiment, unless somebody changed the experiment meanwhile.
+    async fn mirror(&self, replicas: u32) -> Result<(), Refused> {
+        if u32::try_from(self.experiment.spec.replicas) == Ok(replicas) {
+            return Ok(());
+        }
+        let api: Api<KinesisExperiment> = Api::namespaced(self.client.clone(), &self.namespace());
+        let parameters = PatchParams {
+            field_manager: Some(MIRROR_MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        info!(
+            experiment = self.experiment.name_any(),
+            replicas, "copy the number of workers to the experiment"
+        );
+        let patch = Patch::Merge(json!({
+            "metadata": { "resourceVersion": self.experiment.resource_version() },
+            "spec": { "replicas": replicas },
+        }));
+        let copied = api.patch(&self.experiment.name_any(), &parameters, &patch).await;
+        self.meters.api_write("kinesisexperiments", "patch");
+        done(copied, "copy the number of workers to the experiment")
+    }
+
+    /// Deletes the very pod that the process runs in; a later one of the same name is left alone.
+    async fn delete(&self, scene: &Scene, planned: &PlannedPod, grace: Option<u32>) -> Result<(), Refused> {
+        let Some(pod) = self.pod(scene, planned) else {
+            return Ok(());
+        };
+        // Asked to leave once is enough; force needs to be said even to one that is leaving.
+        if grace.is_none() && pod.metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let api: Api<Pod> = Api::namespaced(self.client.clone(), &self.namespace());
+        let parameters = DeleteParams {
+            grace_period_seconds: grace,
+            preconditions: Some(Preconditions {
+                uid: pod.uid(),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        info!(pod = pod.name_any(), force = grace.is_some(), "delete the pod");
+        let deleted = api.delete(&pod.name_any(), &parameters).await;
+        self.meters.api_write("pods", "delete");
+        done(deleted, "delete a pod")
+    }
+
+    fn pod(&self, scene: &Scene, planned: &PlannedPod) -> Option<&Pod> {
+        let row = scene.processes.get(&planned.worker)?;
+        let mine = |pod: &&Pod| pod.name_any() == planned.worker.as_str() && pod.uid().as_ref() == Some(&row.pod_uid);
+        let pod = self.cluster.pods.iter().map(AsRef::as_ref).find(mine)?;
+        (row.incarnation == planned.incarnation).then_some(pod)
+    }
+
+    /// Tells the orders of two steps, and of two runs, apart.
+    fn step(&self) -> String {
+        let status = self.experiment.status.as_ref();
+        let step = status
+            .and_then(|status| status.steps.last())
+            .map(|step| step.name.as_str());
+        let nonce = status.and_then(|status| status.run_nonce).unwrap_or(0);
+        format!("{nonce}/{}", step.unwrap_or("-"))
+    }
+
+    fn namespace(&self) -> String {
+        self.experiment.namespace().unwrap_or_default()
+    }
+}
+
+/// Writes an order into the row of a process, once.
+async fn order(scene: &mut Scene, pod: PlannedPod, order: String) -> Result<(), Refused> {
+    let PlannedPod { worker, incarnation } = pod;
+    let given = (incarnation.clone(), order.clone());
+    if scene.ordered.contains(&given) {
+        return Ok(());
+    }
+    info!(%worker, order, "order a process");
+    let store = scene.subject.clients.leases(&scene.subject.application);
+    // An operator that was here before may have given it, and the process may have answered.
+    let row = store.worker(&worker).await?;
+    let known = row
+        .filter(|row| row.incarnation == incarnation)
+        .and_then(|row| row.order);
+    if known.is_some_and(|known| known.ends_with(&order)) {
+        scene.ordered.insert(given);
+        return Ok(());
+    }
+    let write = WorkerWrite::Order {
+        process: Process { worker, incarnation },
+        order: Some(order),
+    };
+    // A refusal says that the process is not there any more, which the next look shows.
+    store.write_worker(&write).await?;
+    scene.ordered.insert(given);
+    Ok(())
+}
+
+/// What is gone, or was changed by somebody else meanwhile, is seen and decided anew.
+fn done<T>(answer: kube::Result<T>, what: &str) -> Result<(), Refused> {
+    match answer {
+        Ok(_) => Ok(()),
+        Err(error) if conflict(&error) || matches!(&error, kube::Error::Api(answer) if answer.code == 404) => Ok(()),
+        Err(error) => {
+            let code = match &error {
+                kube::Error::Api(answer) => answer.code,
+                _ => 0,
+            };
+            Err(Refused {
+                message: trouble_of(&error, what).message,
+                // A permission can be granted while the run goes on; a number out of bounds stays so.
+                lasting: code == 422,
+                denied: code == 403,
+            })
+        }
+    }
+}

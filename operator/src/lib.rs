@@ -1,9 +1,10 @@
 //! The Kubernetes operator of `KinesisExperiment`.
 //!
 //! # Expected flow
-//! API server -> [`controller`] -> [`observe`] (client required) -> `kinex_api::convert` (no client) ->
-//! [`decide`](kinex_core::experiment::decide) (no client) -> [`status`] is written (client required) -> the workload is
-//! built (no client) and applied (client required) -> [`effects`] (client required) -> [`events`] (client required).
+//! API server -> `controller` -> `round`, which walks through the rooms in this order: `observe` (client required) ->
+//! `kinex_api::convert` and [`limits`] (no client) -> [`decide`](kinex_core::experiment::decide) (no client) -> `status`
+//! is written (client required) -> the workload is built by [`build`] (no client) and written by [`apply`] (client
+//! required) -> `effects` (client required) -> `memory` and `events` (client required).
 //!
 //! It decides nothing about an experiment itself: it turns what the core decides into patches of a StatefulSet and calls
 //! to the stream, as `kinex run` turns it into child processes.
@@ -19,11 +20,36 @@ pub mod apply;
 mod cleanup;
 mod controller;
 mod effects;
+mod ending;
+mod error;
 mod events;
 mod leader;
 mod memory;
 mod observe;
 mod pods;
+mod program;
+mod round;
 mod scene;
+mod signals;
 mod status;
 mod watch;
+mod workload;
+
+pub use args::Args;
+pub use error::Error;
+
+use tokio_util::sync::CancellationToken;
+
+/// Runs until SIGTERM or SIGINT: then what is under way is finished, and the Lease is given back.
+///
+/// # Errors
+/// See [`Error`]; [`Error::exit_code`] says with which code the process shall end.
+pub async fn run(args: Args) -> Result<(), Error> {
+    let (stop, done) = (CancellationToken::new(), CancellationToken::new());
+    let signals = tokio::spawn(signals::watch(stop.clone(), done.clone())?);
+    let outcome = Box::pin(program::run(args, stop)).await;
+    done.cancel();
+    // It only waits for signals, and cannot panic.
+    let _ = signals.await;
+    outcome
+}

@@ -1,1 +1,173 @@
 //! From what the watches and the endpoint show to a world. Client required.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::Pod;
+use kinex_api::KinesisExperiment;
+use kinex_core::experiment::{Replicas, Timestamp, World};
+use kinex_core::id::WorkerId;
+use kinex_kcl::ports::FaultKind;
+use kube::ResourceExt;
+use kube::runtime::reflector::ObjectRef;
+
+use crate::pods::{self, ProcessRow};
+use crate::scene::Scene;
+use crate::watch::{EXPERIMENT, Stores};
+
+/// How long one look at the endpoint may take. A single request gives up sooner; many of them one after the other not.
+const PATIENCE: Duration = Duration::from_secs(15);
+/// The field manager of our own scaling.
+pub(crate) const SCALE_MANAGER: &str = "kinex/scale";
+
+/// What the cluster has of an experiment.
+pub(crate) struct Cluster {
+    /// The consumers.
+    pub(crate) set: Option<Arc<StatefulSet>>,
+    /// The consumers' pods.
+    pub(crate) pods: Vec<Arc<Pod>>,
+    /// The producer.
+    pub(crate) producer: Option<Arc<Deployment>>,
+}
+
+impl Cluster {
+    /// As the watches have it, which may be a moment old.
+    pub(crate) fn of(stores: &Stores, experiment: &KinesisExperiment, set: &str, producer: &str) -> Self {
+        let (name, namespace) = (experiment.name_any(), experiment.namespace().unwrap_or_default());
+        let ours = |pod: &Pod| {
+            let labels = pod.labels();
+            pod.namespace().as_deref() == Some(&namespace)
+                && labels.get(EXPERIMENT) == Some(&name)
+                && labels
+                    .get("app.kubernetes.io/component")
+                    .is_some_and(|part| part == "consumer")
+        };
+        let mut pods = stores.pods.state();
+        pods.retain(|pod| ours(pod));
+        pods.sort_by_key(|pod| pod.name_any());
+        Self {
+            set: stores.sets.get(&ObjectRef::new(set).within(&namespace)),
+            pods,
+            producer: stores.deployments.get(&ObjectRef::new(producer).within(&namespace)),
+        }
+    }
+
+    /// The number of workers, and who set it.
+    pub(crate) fn replicas(&self) -> Replicas {
+        let present = self.pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none());
+        let set = self.set.as_deref();
+        Replicas {
+            wanted: set.map_or(0, wanted),
+            generation: set.map_or(0, generation),
+            present: u32::try_from(present.count()).unwrap_or(u32::MAX),
+            problem: pods::problem(self.pods.iter().map(AsRef::as_ref)),
+            by: set.and_then(scaled_by),
+        }
+    }
+
+    /// Whether the producer of the present run is up.
+    pub(crate) fn producer_runs(&self) -> bool {
+        let Some(producer) = &self.producer else { return false };
+        let Some(status) = &producer.status else { return false };
+        let settled = status.observed_generation >= producer.metadata.generation;
+        settled && status.updated_replicas.unwrap_or(0) > 0 && status.ready_replicas.unwrap_or(0) > 0
+    }
+}
+
+/// The workers that the StatefulSet wants.
+pub(crate) fn wanted(set: &StatefulSet) -> u32 {
+    let replicas = set.spec.as_ref().and_then(|spec| spec.replicas);
+    u32::try_from(replicas.unwrap_or(1)).unwrap_or(0)
+}
+
+/// Grows with every change of the StatefulSet, also of one that was deleted and made again.
+fn generation(set: &StatefulSet) -> u64 {
+    let made = set.metadata.creation_timestamp.as_ref();
+    let made = made.map_or(0, |time| u64::try_from(time.0.as_second()).unwrap_or(0));
+    let changes = u64::try_from(set.metadata.generation.unwrap_or(0)).unwrap_or(0);
+    // Seconds fit 31 bits until 2038 and 33 bits for long; the definition takes 53 bits.
+    (made << 20) | changes.min((1 << 20) - 1)
+}
+
+/// Who set the number of workers last, unless it was this operator.
+fn scaled_by(set: &StatefulSet) -> Option<String> {
+    let entries = set.metadata.managed_fields.as_deref().unwrap_or_default();
+    let owns = |fields: &serde_json::Value| fields.pointer("/f:spec/f:replicas").is_some();
+    let scaling = entries
+        .iter()
+        .filter(|entry| entry.fields_v1.as_ref().is_some_and(|fields| owns(&fields.0)));
+    let last = scaling.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?;
+    last.manager.clone().filter(|manager| manager != SCALE_MANAGER)
+}
+
+/// One look at everything: proofs of death are written first, so that nobody waits for the dead.
+pub(crate) async fn look(scene: &mut Scene, cluster: &Cluster, ended: Vec<pods::Death>, now: Timestamp) -> World {
+    let seen = cluster.pods.iter().flat_map(|pod| pods::deaths(pod));
+    for death in ended.into_iter().chain(seen) {
+        let pods::Death { process, at } = death;
+        if !scene.observer.dead(&process.incarnation) {
+            tracing::info!(worker = %process.worker, incarnation = %process.incarnation, "process ended");
+            scene.observer.died(process.incarnation.clone(), at.unwrap_or(now));
+            scene.witness.saw(process);
+        }
+    }
+    let looking = Box::pin(read(scene, cluster, now));
+    let mut world = match tokio::time::timeout(PATIENCE, looking).await {
+        Ok(world) => world,
+        Err(_) => World {
+            unseen: Some(format!("no answer within {} s", PATIENCE.as_secs())),
+            replicas: cluster.replicas(),
+            ..World::default()
+        },
+    };
+    world.failures = scene.actor.failures().await;
+    world.failures.append(&mut scene.failures);
+    // A producer that does not run sends nothing, whatever it was told.
+    world.producer_rate = world.producer_rate.filter(|rate| *rate == 0 || cluster.producer_runs());
+    if world.unseen.is_some() {
+        scene.unseen_since.get_or_insert(now);
+    } else {
+        scene.unseen_since = None;
+        scene.seen = Some(world.clone());
+    }
+    world
+}
+
+async fn read(scene: &mut Scene, cluster: &Cluster, now: Timestamp) -> World {
+    let store = scene.subject.clients.leases(&scene.subject.application);
+    scene.witness.testify(&store).await;
+    let rows = scene
+        .subject
+        .clients
+        .facts(&scene.subject.application)
+        .list("process")
+        .await;
+    match rows {
+        Ok(rows) => scene.processes = rows.iter().filter_map(process).collect(),
+        // There is no table before the first run.
+        Err(fault) if fault.kind == FaultKind::Missing => scene.processes.clear(),
+        Err(fault) => {
+            return World {
+                unseen: Some(fault.to_string()),
+                replicas: cluster.replicas(),
+                ..World::default()
+            };
+        }
+    }
+    let observer = &scene.observer;
+    let facts = cluster.pods.iter().map(|pod| {
+        let row = scene.processes.get(&WorkerId::from(pod.name_any()));
+        pods::facts(pod, row, |incarnation| observer.dead(incarnation))
+    });
+    let facts: Vec<_> = facts.collect();
+    scene.observer.look(&facts, cluster.replicas(), now).await
+}
+
+/// A row that cannot be read is none: its worker then counts as not registered.
+fn process((worker, body): &(String, String)) -> Option<(WorkerId, ProcessRow)> {
+    Some((WorkerId::from(worker.as_str()), serde_json::from_str(body).ok()?))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,138 @@
 //! What is kept of one experiment between two looks. No client.
+//!
+//! Nothing here is needed to go on: an operator that starts anew reads the status, the cluster, the tables and the run's
+//! ConfigMap, and has the same again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use kinex_api::KinesisExperiment;
+use kinex_core::experiment::{Failure, Spec, Timestamp, World};
+use kinex_core::id::{Incarnation, WorkerId};
+use kinex_stage::report::recording::Sample;
+use kinex_stage::{Actor, Observer, Subject, Witness};
+use kube::ResourceExt;
+
+use crate::memory::Kept;
+use crate::pods::ProcessRow;
+use crate::status::Trouble;
+
+/// What is kept of an experiment.
+#[derive(Default)]
+pub(crate) struct Memo {
+    /// The experiment as it was after our last write; the watch may still show an older one.
+    pub(crate) latest: Option<Arc<KinesisExperiment>>,
+    /// When it was looked at last.
+    pub(crate) looked: Option<Instant>,
+    /// The run, and the way to its stream.
+    pub(crate) scene: Option<Scene>,
+}
+
+impl Memo {
+    /// The newer one of what the watch shows and what was written.
+    pub(crate) fn newest(&mut self, watched: Arc<KinesisExperiment>) -> Arc<KinesisExperiment> {
+        let version = |object: &KinesisExperiment| object.resource_version().and_then(|text| text.parse::<u64>().ok());
+        match self.latest.take() {
+            Some(latest) if latest.uid() == watched.uid() && version(&latest) > version(&watched) => {
+                self.latest = Some(Arc::clone(&latest));
+                latest
+            }
+            _ => watched,
+        }
+    }
+}
+
+/// What a run is about; another one needs other eyes and hands.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Key {
+    /// The run's name, by which its records are told from those of other runs.
+    pub(crate) run: String,
+    /// The endpoint, for people and for the report.
+    pub(crate) endpoint: String,
+    /// The failover time in milliseconds.
+    pub(crate) failover_millis: u128,
+}
+
+impl Key {
+    /// The key of an experiment's run. It depends on the manifest alone: every operator comes to the same.
+    pub(crate) fn of(experiment: &KinesisExperiment, spec: &Spec, endpoint: String) -> Self {
+        Self {
+            run: run_name(experiment, spec),
+            endpoint,
+            failover_millis: spec.consumers.failover_after.as_millis(),
+        }
+    }
+}
+
+/// The run's name: the experiment, which one of that name, and which run of it.
+pub(crate) fn run_name(experiment: &KinesisExperiment, spec: &Spec) -> String {
+    let uid = experiment.uid().unwrap_or_default();
+    let first = uid.split('-').next().unwrap_or_default();
+    format!("{}-{first}-{}", spec.name, spec.run.nonce)
+}
+
+/// One run at work.
+pub(crate) struct Scene {
+    pub(crate) key: Key,
+    pub(crate) subject: Subject,
+    pub(crate) observer: Observer,
+    pub(crate) actor: Actor,
+    pub(crate) witness: Witness,
+    /// The states that were seen, for the report.
+    pub(crate) samples: Vec<Sample>,
+    /// What was seen last, when everything could be seen.
+    pub(crate) seen: Option<World>,
+    /// Since when something cannot be seen.
+    pub(crate) unseen_since: Option<Timestamp>,
+    /// The newest process of each worker, by its own row.
+    pub(crate) processes: BTreeMap<WorkerId, ProcessRow>,
+    /// Effects on pods and scale that were refused since the last look.
+    pub(crate) failures: Vec<Failure>,
+    /// Orders that were written.
+    pub(crate) ordered: BTreeSet<(Incarnation, String)>,
+    /// The rate that the producer was told, and when.
+    pub(crate) rate: Option<(u32, Instant)>,
+    /// The number of workers that was told to the workers.
+    pub(crate) told: Option<u32>,
+    /// Whether the tables are there, and ours.
+    pub(crate) prepared: bool,
+    /// When the workload was applied, for which generation of the experiment.
+    pub(crate) applied: Option<(Option<i64>, Instant)>,
+    /// Why the workload could not be applied, and when: it is not tried again at once.
+    pub(crate) refused: Option<(Trouble, Instant)>,
+    /// What went wrong in the last look.
+    pub(crate) trouble: Option<Trouble>,
+    /// What was written for the time after a restart, and when.
+    pub(crate) kept: Option<(Kept, Instant)>,
+    /// Whether the run's report is written.
+    pub(crate) reported: bool,
+}
+
+impl Scene {
+    /// A run that was not looked at yet.
+    pub(crate) fn new(key: Key, spec: &Spec, subject: Subject) -> Self {
+        let observer = Observer::new(subject.clone(), spec.consumers.failover_after, key.run.clone(), true);
+        Self {
+            key,
+            observer,
+            actor: Actor::new(subject.clone()),
+            subject,
+            witness: Witness::default(),
+            samples: Vec::new(),
+            seen: None,
+            unseen_since: None,
+            processes: BTreeMap::new(),
+            failures: Vec::new(),
+            ordered: BTreeSet::new(),
+            rate: None,
+            told: None,
+            prepared: false,
+            applied: None,
+            refused: None,
+            trouble: None,
+            kept: None,
+            reported: false,
+        }
+    }
+}

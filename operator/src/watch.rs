@@ -1,1 +1,209 @@
 //! The watches: stores of our pods, StatefulSets and Deployments, and proofs of death. Client required.
+//!
+//! A missed event costs nothing but time: every decision rests on the stores and on what the tables say then.
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::channel::mpsc;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::Pod;
+use kinex_api::KinesisExperiment;
+use kinex_telemetry::Health;
+use kube::core::DeserializeGuard;
+use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::watcher::{Config, Event};
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::pods::{self, Death};
+
+/// An experiment, or why it cannot be read.
+pub(crate) type Guarded = DeserializeGuard<KinesisExperiment>;
+
+/// The label by which an object names its experiment.
+pub(crate) const EXPERIMENT: &str = "kinex.dev/experiment";
+
+/// Pokes that wait to be taken up; one that finds no room is not needed: the experiment is looked at anyhow.
+const POKES: usize = 256;
+/// Proofs of death that wait for their experiment, more than one experiment ever has pods.
+const DEATHS_MAX: usize = 1_000;
+
+/// What the watches gather for one namespace, or for all of them.
+#[derive(Clone)]
+pub(crate) struct Stores {
+    /// The consumers' and producers' pods.
+    pub(crate) pods: Store<Pod>,
+    /// The consumers.
+    pub(crate) sets: Store<StatefulSet>,
+    /// The producers.
+    pub(crate) deployments: Store<Deployment>,
+    deaths: Deaths,
+    flaws: Flaws,
+}
+
+/// Proofs of death by namespace and experiment.
+type Deaths = Arc<Mutex<BTreeMap<(String, String), Vec<Death>>>>;
+/// Watches that do not work, and why.
+type Flaws = Arc<Mutex<BTreeMap<&'static str, String>>>;
+
+impl Stores {
+    /// The processes of an experiment that ended since the last call.
+    pub(crate) fn deaths(&self, namespace: &str, experiment: &str) -> Vec<Death> {
+        let mut all = self.deaths.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&(namespace.to_owned(), experiment.to_owned()))
+            .unwrap_or_default()
+    }
+
+    /// Returns when every watch has listed once, or after `patience`.
+    pub(crate) async fn begun(&self, patience: Duration) {
+        let all = async {
+            while self.flaw().is_some() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+        };
+        // Whoever goes on then is told by `flaw` what is missing.
+        let _ = tokio::time::timeout(patience, all).await;
+    }
+
+    /// Why the stores cannot be trusted; none while all watches work and have listed once.
+    pub(crate) fn flaw(&self) -> Option<String> {
+        let flaws = self.flaws.lock().unwrap_or_else(PoisonError::into_inner);
+        flaws.values().next().cloned()
+    }
+}
+
+/// Starts the watches of a namespace, or of all. The second part pokes the experiment whose objects changed.
+pub(crate) fn start(
+    client: &Client,
+    namespace: Option<&str>,
+    health: &Health,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<()>,
+) -> (Stores, mpsc::Receiver<ObjectRef<Guarded>>) {
+    let (poke, pokes) = mpsc::channel(POKES);
+    let (deaths, flaws) = (Deaths::default(), Flaws::default());
+    let mut watch = Watch {
+        client,
+        namespace,
+        health,
+        stop,
+        tasks,
+        flaws: &flaws,
+        poke,
+    };
+    let seen = Arc::clone(&deaths);
+    let pods = watch.follow::<Pod>("watch of pods", move |pod| note(&seen, pod));
+    let sets = watch.follow::<StatefulSet>("watch of statefulsets", |_| {});
+    let deployments = watch.follow::<Deployment>("watch of deployments", |_| {});
+    let stores = Stores {
+        pods,
+        sets,
+        deployments,
+        deaths,
+        flaws,
+    };
+    (stores, pokes)
+}
+
+/// What all watches share.
+struct Watch<'a> {
+    client: &'a Client,
+    namespace: Option<&'a str>,
+    health: &'a Health,
+    stop: &'a CancellationToken,
+    tasks: &'a mut JoinSet<()>,
+    flaws: &'a Flaws,
+    poke: mpsc::Sender<ObjectRef<Guarded>>,
+}
+
+impl Watch<'_> {
+    fn follow<K>(&mut self, what: &'static str, on_change: impl Fn(&K) + Send + 'static) -> Store<K>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+        K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+    {
+        let api: Api<K> = match self.namespace {
+            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
+            None => Api::all(self.client.clone()),
+        };
+        let (reader, writer) = store();
+        let ours = Config::default().labels("app.kubernetes.io/managed-by=kinex-operator");
+        let events = watcher(api, ours).default_backoff().reflect(writer);
+        let (health, stop, flaws, poke) = (
+            self.health.clone(),
+            self.stop.clone(),
+            Arc::clone(self.flaws),
+            self.poke.clone(),
+        );
+        health.lack(what);
+        set(&flaws, what, Some(format!("the {what} has not begun")));
+        self.tasks.spawn(async move {
+            let mut events = std::pin::pin!(events);
+            while let Some(Some(event)) = stop.run_until_cancelled(events.next()).await {
+                match event {
+                    Ok(event) => {
+                        if !matches!(event, Event::Init | Event::InitApply(_)) {
+                            health.have(what);
+                            set(&flaws, what, None);
+                        }
+                        if let Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) = &event {
+                            on_change(object);
+                            touch(poke.clone(), object);
+                        }
+                    }
+                    Err(error) => {
+                        warn!(%error, what, "watch failed; it is begun again");
+                        health.lack(what);
+                        set(&flaws, what, Some(format!("the {what} failed: {error}")));
+                    }
+                }
+            }
+        });
+        reader
+    }
+}
+
+fn set(flaws: &Flaws, what: &'static str, flaw: Option<String>) {
+    let mut flaws = flaws.lock().unwrap_or_else(PoisonError::into_inner);
+    match flaw {
+        Some(flaw) => flaws.insert(what, flaw),
+        None => flaws.remove(what),
+    };
+}
+
+/// Has the experiment of an object looked at soon.
+fn touch<K: Resource>(mut poke: mpsc::Sender<ObjectRef<Guarded>>, object: &K) {
+    if let Some(name) = object.labels().get(EXPERIMENT) {
+        let reference = ObjectRef::new(name).within(&object.namespace().unwrap_or_default());
+        let _ = poke.try_send(reference);
+    }
+}
+
+/// Keeps the proofs of death of a pod until its experiment is looked at; the pod itself may be gone by then.
+fn note(deaths: &Deaths, pod: &Pod) {
+    let Some(experiment) = pod.labels().get(EXPERIMENT) else {
+        return;
+    };
+    let found = pods::deaths(pod);
+    if found.is_empty() {
+        return;
+    }
+    let mut all = deaths.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = all
+        .entry((pod.namespace().unwrap_or_default(), experiment.clone()))
+        .or_default();
+    for death in found {
+        if !known.contains(&death) && known.len() < DEATHS_MAX {
+            known.push(death);
+        }
+    }
+}

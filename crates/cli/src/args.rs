@@ -49,6 +49,14 @@ pub(crate) enum Command {
     Check(Target),
     /// Delete the stream and the tables
     Clean(tools::setup::CleanArgs),
+    /// Carry out the KinesisExperiments of a Kubernetes cluster
+    Operator {
+        #[command(flatten)]
+        args: Box<kinex_operator::Args>,
+        /// Log lines as JSON
+        #[arg(long, env = "KINEX_LOG_JSON")]
+        log_json: bool,
+    },
     /// Read a stream as one worker, count and audit what comes
     Consumer {
         #[command(flatten)]
@@ -118,6 +126,7 @@ impl Command {
             Self::Start(args) => wait(tools::setup::start(&args)),
             Self::Check(target) => wait(tools::setup::check(&target, output)),
             Self::Clean(args) => wait(tools::setup::clean(&args)),
+            Self::Operator { args, log_json } => tools::program::operator(*args, log_json),
             Self::Consumer { args, leash } => tools::program::consumer(*args, &leash),
             Self::ChaosGuard => tools::program::chaos_guard(),
             Self::Producer { args, leash } => tools::program::producer(*args, &leash),

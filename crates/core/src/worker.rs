@@ -17,6 +17,9 @@ pub enum Departure {
     Reserve(Duration),
 }
 
+/// The word before an order to freeze by which a process says that it obeys.
+pub const FROZEN: &str = "frozen";
+
 /// The row of a worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkerRow {
@@ -68,6 +71,13 @@ impl WorkerRow {
     /// Whether the process is known to have stopped, so that nobody need wait for its silence.
     pub fn gone(&self) -> bool {
         self.departed || self.ended
+    }
+
+    /// Whether the process said that it stands still from now on, by order. It takes that back when it goes on.
+    pub fn frozen(&self) -> bool {
+        self.order
+            .as_deref()
+            .is_some_and(|order| order.split_whitespace().next() == Some(FROZEN))
     }
 }
 

@@ -268,7 +268,7 @@ impl Observer {
             let pod = pods.iter().find(|pod| pod.worker == row.id);
             let mine = pod.is_some_and(|pod| pod.running && pod.incarnation.as_ref() == Some(&row.incarnation));
             let ready = mine && pod.is_some_and(|pod| pod.ready);
-            let frozen = mine && pod.is_some_and(|pod| pod.frozen.is_some());
+            let frozen = mine && (row.frozen() || pod.is_some_and(|pod| pod.frozen.is_some()));
             let dead = self.witness && self.deaths.contains_key(&row.incarnation);
             workers.insert(
                 row.id.clone(),
@@ -378,6 +378,9 @@ fn reader(lease: &Lease, rows: &[WorkerRow], pods: &[PodFacts], deaths: &BTreeMa
     let row = rows.iter().find(|row| row.id == *owner);
     if row.is_some_and(|row| row.incarnation != *incarnation || row.gone()) {
         return nobody(None, "owner gone", Reason::Taken);
+    }
+    if row.is_some_and(WorkerRow::frozen) {
+        return nobody(None, "owner frozen", Reason::Taken);
     }
     let pod = pods
         .iter()

@@ -1,4 +1,4 @@
-//! `kinex consumer` and `kinex producer`: the programs, with the leash that ties them to a parent.
+//! `kinex operator`, `kinex consumer` and `kinex producer`: the programs, and the leash that ties some to a parent.
 
 use std::io::Read;
 use std::time::Duration;
@@ -21,12 +21,7 @@ pub(crate) struct Leash {
 
 impl Leash {
     fn begin(&self) -> anyhow::Result<()> {
-        let format = if self.log_json {
-            kinex_telemetry::log::Format::Json
-        } else {
-            kinex_telemetry::log::Format::Text
-        };
-        kinex_telemetry::log::init(None, format)?;
+        log(self.log_json)?;
         if self.exit_with_parent {
             std::thread::Builder::new()
                 .name("leash".into())
@@ -34,6 +29,15 @@ impl Leash {
         }
         Ok(())
     }
+}
+
+fn log(json: bool) -> anyhow::Result<()> {
+    let format = if json {
+        kinex_telemetry::log::Format::Json
+    } else {
+        kinex_telemetry::log::Format::Text
+    };
+    Ok(kinex_telemetry::log::init(None, format)?)
 }
 
 fn leave_with_parent() {
@@ -64,6 +68,15 @@ pub(crate) fn chaos_guard() -> anyhow::Result<Code> {
 pub(crate) fn producer(args: kinex_producer::Args, leash: &Leash) -> anyhow::Result<Code> {
     leash.begin()?;
     let ended = runtime()?.block_on(async { Box::pin(kinex_producer::run(args)).await });
+    ended
+        .map(|()| Code::Done)
+        .map_err(|error| stop(error.exit_code(), &error))
+}
+
+/// `kinex operator`.
+pub(crate) fn operator(args: kinex_operator::Args, log_json: bool) -> anyhow::Result<Code> {
+    log(log_json)?;
+    let ended = runtime()?.block_on(async { Box::pin(kinex_operator::run(args)).await });
     ended
         .map(|()| Code::Done)
         .map_err(|error| stop(error.exit_code(), &error))

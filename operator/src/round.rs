@@ -1,0 +1,379 @@
+//! One look at one experiment: the rooms in their order. Client required.
+//!
+//! The status is written before anything is done, and only onto what it was decided from. When that write is refused the
+//! effects are dropped: the next look sees what somebody else wrote, and decides again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kinex_api::KinesisExperiment;
+use kinex_core::experiment::{Decision, DeletionPolicy, Effect, Phase, Spec, Status, Timestamp, World, decide};
+use kinex_stage::{Subject, outcome};
+use kube::{Api, ResourceExt};
+use tracing::{debug, info};
+
+use crate::build;
+use crate::cleanup;
+use crate::controller::{Context, label, wall};
+use crate::effects::Hands;
+use crate::ending;
+use crate::events;
+use crate::limits;
+use crate::memory::{self, Keeper};
+use crate::metrics::{Failure, Reconcile};
+use crate::observe::{self, Cluster};
+use crate::scene::{Key, Memo, Scene};
+use crate::settings::Settings;
+use crate::status::{self, Trouble, conflict, trouble_of};
+use crate::workload;
+
+/// From one look to the next while a run is at work.
+const PERIOD: Duration = Duration::from_millis(500);
+/// While something cannot be seen.
+const PERIOD_BLIND: Duration = Duration::from_secs(1);
+/// While nothing is to be done.
+const PERIOD_IDLE: Duration = Duration::from_secs(15);
+/// After somebody else wrote.
+const AGAIN: Duration = Duration::from_millis(250);
+/// An endpoint that is away for less than this is not worth a condition.
+const BLIND_WORTH_TELLING: Duration = Duration::from_secs(5);
+
+/// How a look ended, and when the next one is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Next {
+    pub(crate) after: Duration,
+    pub(crate) outcome: Reconcile,
+}
+
+/// A look could not be finished.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// It took too long.
+    #[error("no end after {0:?}")]
+    Late(Duration),
+    /// The status could not be written.
+    #[error("the status cannot be written: {0}")]
+    Status(#[source] kube::Error),
+    /// The API server refused something else.
+    #[error("cannot {what}: {source}")]
+    Api {
+        /// What was tried.
+        what: &'static str,
+        /// The answer.
+        #[source]
+        source: kube::Error,
+    },
+}
+
+/// Looks at an experiment, decides, and does what was decided.
+pub(crate) async fn look(context: &Context, memo: &mut Memo, watched: Arc<KinesisExperiment>) -> Result<Next, Error> {
+    let experiment = memo.newest(watched);
+    if experiment.metadata.deletion_timestamp.is_some() {
+        return ending::leave(context, memo, &experiment).await;
+    }
+    let spec = match allowed(&experiment, &context.settings) {
+        Ok(spec) => spec,
+        Err(trouble) => return refuse(context, memo, &experiment, trouble).await,
+    };
+    if let Some(trouble) = crowded(context, &experiment, &spec) {
+        return refuse(context, memo, &experiment, trouble).await;
+    }
+    let hold = spec.stream.deletion == DeletionPolicy::Delete;
+    if hold != cleanup::held(&experiment) {
+        let held = cleanup::hold(&context.client, &experiment, hold).await;
+        context.meters.api_write("kinesisexperiments", "patch");
+        return match held {
+            Ok(held) => {
+                memo.latest = Some(Arc::new(held));
+                Ok(next(AGAIN, Reconcile::Changed))
+            }
+            Err(error) if conflict(&error) => again(context, memo, &experiment).await,
+            Err(error) => {
+                let trouble = trouble_of(&error, "put a finalizer on the experiment");
+                refuse(context, memo, &experiment, trouble).await
+            }
+        };
+    }
+    if let Some(flaw) = context.stores.flaw() {
+        let trouble = Trouble {
+            reason: "ClusterUnseen",
+            message: format!("{flaw}; the run goes on when the operator can see its pods again"),
+        };
+        return refuse(context, memo, &experiment, trouble).await;
+    }
+    if let Err(trouble) = set_scene(context, memo, &experiment, &spec).await {
+        return refuse(context, memo, &experiment, trouble).await;
+    }
+    Box::pin(play(context, memo, &experiment, &spec)).await
+}
+
+/// What the experiment means, if the operator allows it.
+fn allowed(experiment: &KinesisExperiment, settings: &Settings) -> Result<Spec, Trouble> {
+    let spec = kinex_api::convert(experiment).map_err(|problems| {
+        let said: Vec<_> = problems.iter().map(ToString::to_string).collect();
+        Trouble {
+            reason: "InvalidSpec",
+            message: said.join("; "),
+        }
+    })?;
+    match limits::refuse(experiment, &spec, settings) {
+        Some(limits::Refusal { reason, message }) => Err(Trouble { reason, message }),
+        None => Ok(spec),
+    }
+}
+
+/// Whether a new run has to wait for others.
+fn crowded(context: &Context, experiment: &KinesisExperiment, spec: &Spec) -> Option<Trouble> {
+    let known = experiment.status.as_ref().and_then(|status| status.run_nonce);
+    if known.is_some_and(|known| known >= spec.run.nonce) {
+        return None;
+    }
+    let (namespace, uid) = (
+        experiment.namespace().unwrap_or_default(),
+        experiment.uid().unwrap_or_default(),
+    );
+    let running = context.others_running(&namespace, &uid);
+    let refusal = limits::crowded(running, &context.settings.limits);
+    if refusal.is_none() {
+        context.note_running(&namespace, &uid, true);
+    }
+    refusal.map(|limits::Refusal { reason, message }| Trouble { reason, message })
+}
+
+/// Makes ready what a run is looked at and acted on with, and goes on from what an earlier process kept.
+async fn set_scene(
+    context: &Context,
+    memo: &mut Memo,
+    experiment: &KinesisExperiment,
+    spec: &Spec,
+) -> Result<(), Trouble> {
+    // An experiment without a place was refused.
+    let Some(place) = context.settings.place_of(spec) else {
+        return Err(Trouble {
+            reason: "NoEndpoint",
+            message: "neither the experiment nor the operator names an endpoint".to_owned(),
+        });
+    };
+    let key = Key::of(experiment, spec, label(&place));
+    if memo.scene.as_ref().is_some_and(|scene| scene.key == key) {
+        return Ok(());
+    }
+    let clients = context.clients(&place).await.map_err(|fault| Trouble {
+        reason: "EndpointInvalid",
+        message: fault.to_string(),
+    })?;
+    let subject = Subject {
+        clients,
+        stream: spec.stream.name.clone(),
+        application: spec.name.clone(),
+    };
+    let mut scene = Scene::new(key, spec, subject);
+    let keeper = Keeper::new(&context.client, experiment, spec.run.nonce, spec.reports);
+    let recalled = keeper.recall(&mut scene).await;
+    recalled.map_err(|error| trouble_of(&error, "read the run's ConfigMap"))?;
+    memo.scene = Some(scene);
+    Ok(())
+}
+
+/// Observe, decide, write the status, act.
+async fn play(
+    context: &Context,
+    memo: &mut Memo,
+    experiment: &Arc<KinesisExperiment>,
+    spec: &Spec,
+) -> Result<Next, Error> {
+    let Memo {
+        latest,
+        scene: Some(scene),
+        ..
+    } = memo
+    else {
+        return Ok(next(AGAIN, Reconcile::Unchanged));
+    };
+    let (namespace, name) = (experiment.namespace().unwrap_or_default(), experiment.name_any());
+    let set = build::consumer_name(experiment);
+    let cluster = Cluster::of(&context.stores, experiment, &set, &build::producer_name(experiment));
+    let now = wall();
+    let ended = context.stores.deaths(&namespace, &name);
+    let world = observe::look(scene, &cluster, ended, now).await;
+
+    let stored = experiment.status.clone().unwrap_or_default();
+    let mut known = stored.clone();
+    known.observed_generation = experiment.metadata.generation;
+    known.selector = Some(selector(experiment));
+    let Decision { mut status, effects } = decide(spec, &known, &world, now);
+    status.report = status.run_nonce.map(|nonce| memory::name(&name, nonce));
+    let trouble = scene.trouble.take().or_else(|| blind(scene, &world, now));
+    if trouble.is_some() {
+        context.meters.failed(Failure::Observe);
+    }
+    let reported = reported(scene, &status, now);
+    status::complete(&mut status, &stored, trouble.as_ref(), reported, now);
+    let runs = !status.phase.ended() && status.run_nonce.is_some();
+    context.note_running(&namespace, &experiment.uid().unwrap_or_default(), runs);
+
+    let mut current = Arc::clone(experiment);
+    let changed = status != stored;
+    if changed {
+        match status::write(&context.client, experiment, &status).await {
+            Ok(written) => {
+                context.meters.api_write("kinesisexperiments/status", "patch");
+                current = Arc::new(written);
+                *latest = Some(Arc::clone(&current));
+            }
+            Err(error) if conflict(&error) => {
+                context.meters.failed(Failure::Conflict);
+                debug!(experiment = name, "somebody wrote in between: decided again");
+                return again(context, memo, experiment).await;
+            }
+            Err(error) => return Err(Error::Status(error)),
+        }
+    }
+    context
+        .meters
+        .observe_status(&context.title(experiment.as_ref()), &status);
+    if world.unseen.is_none() {
+        context
+            .meters
+            .observe_records(&context.title(experiment.as_ref()), &world.records);
+    }
+
+    let acted = !effects.is_empty();
+    let hands = Hands {
+        client: &context.client,
+        experiment: &current,
+        set: &set,
+        cluster: &cluster,
+        meters: &context.meters,
+    };
+    act(context, scene, &hands, spec, &status, effects).await;
+    let sample = outcome::sample(&status, &world, now);
+    let new = sample.filter(|new| scene.samples.last().is_none_or(|last| !last.same_state(new)));
+    scene.samples.extend(new.filter(|_| runs));
+    if let Err(trouble) = ending::keep(context, scene, &current, spec, &status, now).await {
+        scene.trouble = Some(trouble);
+    }
+    let told = events::publish(&context.recorder, experiment, events::between(&stored, &status));
+    if tokio::time::timeout(Duration::from_secs(5), told).await.is_err() {
+        debug!(experiment = name, "events could not be told in time");
+    }
+    let after = match (
+        &world.unseen,
+        status.phase.ended() && scene.reported && scene.trouble.is_none(),
+    ) {
+        (_, true) => PERIOD_IDLE,
+        (Some(_), _) => PERIOD_BLIND,
+        (None, _) => PERIOD,
+    };
+    let outcome = match (world.unseen.is_some(), changed || acted) {
+        (true, _) => Reconcile::Unseen,
+        (false, true) => Reconcile::Changed,
+        (false, false) => Reconcile::Unchanged,
+    };
+    Ok(next(after, outcome))
+}
+
+/// Does what was decided: first what everything rests on, then the effects.
+async fn act(
+    context: &Context,
+    scene: &mut Scene,
+    hands: &Hands<'_>,
+    spec: &Spec,
+    status: &Status,
+    effects: Vec<Effect>,
+) {
+    if let Err(trouble) = workload::prepare(scene, status).await {
+        scene.trouble = Some(trouble);
+        return;
+    }
+    if let Err(trouble) = workload::apply(context, scene, hands, spec).await {
+        context.meters.failed(Failure::Apply);
+        scene.trouble = Some(trouble);
+    }
+    workload::tell_wanted(scene, hands.cluster, &effects).await;
+    hands.carry_out(scene, effects).await;
+}
+
+/// Whether nothing of the run is left to be written.
+fn reported(scene: &Scene, status: &Status, now: Timestamp) -> bool {
+    let late = status
+        .finished_at
+        .is_some_and(|at| now.since(at) >= ending::REPORT_WITHIN);
+    scene.reported || late
+}
+
+/// What is said when the endpoint has been away for a while.
+fn blind(scene: &Scene, world: &World, now: Timestamp) -> Option<Trouble> {
+    let why = world.unseen.as_ref()?;
+    let since = scene.unseen_since?;
+    (now.since(since) >= BLIND_WORTH_TELLING).then(|| Trouble {
+        reason: "EndpointUnreadable",
+        message: format!(
+            "{} cannot be read: {why}; the run goes on by itself when it answers again",
+            scene.key.endpoint
+        ),
+    })
+}
+
+/// Says why an experiment does not go on, and does nothing else about it.
+pub(crate) async fn refuse(
+    context: &Context,
+    memo: &mut Memo,
+    experiment: &Arc<KinesisExperiment>,
+    trouble: Trouble,
+) -> Result<Next, Error> {
+    let stored = experiment.status.clone().unwrap_or_default();
+    let mut status = stored.clone();
+    status.observed_generation = experiment.metadata.generation;
+    if !status.phase.ended() {
+        status.message = Some(trouble.message.clone());
+    }
+    status::complete(&mut status, &stored, Some(&trouble), true, wall());
+    context
+        .meters
+        .observe_status(&context.title(experiment.as_ref()), &status);
+    if status != stored {
+        info!(
+            experiment = experiment.name_any(),
+            reason = trouble.reason,
+            why = trouble.message,
+            "refused"
+        );
+        match status::write(&context.client, experiment, &status).await {
+            Ok(written) => memo.latest = Some(Arc::new(written)),
+            Err(error) if conflict(&error) => return again(context, memo, experiment).await,
+            Err(error) => return Err(Error::Status(error)),
+        }
+        context.meters.api_write("kinesisexperiments/status", "patch");
+        events::publish(&context.recorder, experiment, events::between(&stored, &status)).await;
+    }
+    let waits = status.phase == Phase::Pending || status.phase.ended();
+    Ok(next(
+        if waits { PERIOD_IDLE } else { PERIOD_BLIND * 5 },
+        Reconcile::Refused,
+    ))
+}
+
+/// Reads the experiment itself, past the watch that is behind.
+pub(crate) async fn again(context: &Context, memo: &mut Memo, experiment: &KinesisExperiment) -> Result<Next, Error> {
+    let api: Api<KinesisExperiment> =
+        Api::namespaced(context.client.clone(), &experiment.namespace().unwrap_or_default());
+    let read = api.get_opt(&experiment.name_any()).await;
+    memo.latest = read
+        .map_err(|source| Error::Api {
+            what: "read the experiment",
+            source,
+        })?
+        .map(Arc::new);
+    Ok(next(AGAIN, Reconcile::Unchanged))
+}
+
+fn selector(experiment: &KinesisExperiment) -> String {
+    let labels = build::labels(experiment, "consumer");
+    let pairs = labels.iter().map(|(key, value)| format!("{key}={value}"));
+    pairs.collect::<Vec<_>>().join(",")
+}
+
+pub(crate) fn next(after: Duration, outcome: Reconcile) -> Next {
+    Next { after, outcome }
+}

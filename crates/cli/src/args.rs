@@ -27,6 +27,11 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Play an experiment on this machine and write its report
     Run(Box<run::Args>),
+    /// Say what a run came to, from its report; exit code 1 when its verdict is not Pass
+    Report {
+        /// The report: its directory or its summary.json
+        report: PathBuf,
+    },
     /// Compare the reports of two runs, side by side
     Diff {
         /// The first report: its directory or its summary.json
@@ -120,6 +125,7 @@ impl Command {
     pub(crate) fn run(self, output: Format) -> anyhow::Result<Code> {
         match self {
             Self::Run(args) => run::run(&args, output),
+            Self::Report { report } => tools::report::run(&report, output),
             Self::Diff { a, b } => tools::diff::run(&a, &b, output),
             Self::Validate { files } => tools::validate::validate(&files, output),
             Self::Emulator(args) => tools::emulator::run(&args, output),

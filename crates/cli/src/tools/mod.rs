@@ -7,6 +7,7 @@ pub(crate) mod export;
 pub(crate) mod generate;
 pub(crate) mod plan;
 pub(crate) mod program;
+pub(crate) mod report;
 pub(crate) mod reshard;
 pub(crate) mod setup;
 pub(crate) mod sim;

@@ -12,5 +12,6 @@ mod guide;
 mod makefile;
 mod proof;
 mod readme;
+mod reports;
 mod support;
 mod tools;

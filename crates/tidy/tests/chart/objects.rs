@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use kinex_tidy::{read, root};
 use serde_json::{Value, json};
 
-use crate::helm::{NAMESPACE, VARIANTS, chart, has_labels, helm, object, of_kind, pod, refusal, render, title};
+use crate::helm::{
+    NAMESPACE, VARIANTS, chart, has_labels, helm, object, of_kind, pod, refusal, render, render_release, texts, title,
+};
 
 const CLUSTER_WIDE: &[&str] = &["ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition"];
 
@@ -82,14 +84,13 @@ fn selectors_find_pods_and_ports_of_the_same_chart() {
 #[test]
 fn names_follow_the_release_and_stay_short() {
     let long = "a-release-with-a-name-of-fifty-three-characters-in-it";
-    let chart = chart();
-    let out = helm(&["template", long, chart.to_str().unwrap()]);
-    assert!(out.status.success());
-    for line in String::from_utf8(out.stdout).unwrap().lines() {
-        if let Some(name) = line.strip_prefix("  name: ") {
-            assert!(name.len() <= 63, "{name}");
-        }
+    let objects = render_release(long, NAMESPACE, &[]);
+    for object in &objects {
+        let name = object["metadata"]["name"].as_str().unwrap();
+        assert!(name.len() <= 63, "{name}");
     }
+    let experiment = of_kind(&objects, "KinesisExperiment").next().unwrap();
+    is_valid(&serde_json::to_string(experiment).unwrap());
     let objects = render(&["fullnameOverride=other"]);
     object(&objects, "Deployment", "other-operator");
     assert!(refusal(&["fullnameOverride=Not_A_Name"]).contains("fullnameOverride"));
@@ -146,21 +147,16 @@ fn helm_test_plays_a_valid_experiment_on_four_shards_at_the_endpoint() {
     for (name, values) in VARIANTS {
         let objects = render(values);
         let text = object(&objects, "ConfigMap", "lab-kinex-test")["data"]["experiment.yaml"].clone();
-        let experiment = kinex_api::load(text.as_str().unwrap(), "experiment.yaml").unwrap();
-        let spec = serde_json::to_value(&experiment.spec).unwrap();
-        assert_eq!(spec["stream"]["initialShards"], 4);
-        assert_eq!(spec["stream"]["deletionPolicy"], "Delete");
-        kinex_api::convert(&experiment).unwrap_or_else(|problems| panic!("{problems:?}"));
+        is_valid(text.as_str().unwrap());
 
         let test = object(&objects, "Pod", "lab-kinex-test");
         assert_eq!(test["metadata"]["namespace"], NAMESPACE);
         assert_eq!(test["metadata"]["annotations"]["helm.sh/hook"], "test");
-        let container = &test["spec"]["containers"][0];
-        assert_eq!(container["args"][0], "run");
-        let url = container["args"].as_array().unwrap().iter().filter_map(Value::as_str);
-        let url = url
-            .filter_map(|argument| argument.strip_prefix("--endpoint-url="))
-            .next_back();
+        let arguments = texts(&test["spec"]["containers"][0]["args"]);
+        assert_eq!(arguments[0], "run");
+        let url = arguments
+            .iter()
+            .find_map(|argument| argument.strip_prefix("--endpoint-url="));
         let wanted = match *name {
             "aws" => None,
             "localstack elsewhere" => Some("http://localstack.other.svc:4566"),
@@ -168,4 +164,48 @@ fn helm_test_plays_a_valid_experiment_on_four_shards_at_the_endpoint() {
         };
         assert_eq!(url, wanted, "{name}");
     }
+}
+
+#[test]
+fn helm_test_has_the_operator_play_it_too_and_reads_its_report() {
+    for (name, values) in VARIANTS {
+        let objects = render(values);
+        let found = of_kind(&objects, "KinesisExperiment").next();
+        // Not on AWS, where it would cost money, and not in a namespace that nobody watches.
+        assert_eq!(found.is_some(), !["aws", "two namespaces"].contains(name), "{name}");
+        let Some(experiment) = found else { continue };
+        is_valid(&serde_json::to_string(experiment).unwrap());
+        let reader = object(&objects, "Pod", "lab-kinex-test-operator");
+        let report = &reader["spec"]["volumes"][0]["configMap"];
+        // Without the summary the pod waits: the operator writes it when the run has ended.
+        assert_eq!(
+            report["items"],
+            json!([{"key": "summary.json", "path": "summary.json"}])
+        );
+        assert!(report["optional"].is_null());
+        let nonce = &experiment["spec"]["run"]["nonce"];
+        let wanted = format!("{}-report-{nonce}", experiment["metadata"]["name"].as_str().unwrap());
+        assert_eq!(report["name"], wanted);
+        assert_eq!(texts(&reader["spec"]["containers"][0]["args"]), ["report", "/report"]);
+        let weight = |object: &Value| {
+            let weight = object["metadata"]["annotations"]["helm.sh/hook-weight"].as_str();
+            weight.unwrap().parse::<i32>().unwrap()
+        };
+        // What an earlier test left behind has gone while the other pod was at work.
+        assert!(weight(experiment) < weight(object(&objects, "Pod", "lab-kinex-test")));
+        assert!(weight(object(&objects, "Pod", "lab-kinex-test")) < weight(reader));
+    }
+    let objects = render(&["limits.streamPrefixes={team-a-}"]);
+    let stream = &of_kind(&objects, "KinesisExperiment").next().unwrap()["spec"]["stream"]["name"];
+    assert_eq!(stream, "team-a-lab-kinex-test-operator");
+}
+
+/// Loads an experiment as the program does: YAML, or JSON, which is YAML too.
+#[track_caller]
+fn is_valid(text: &str) {
+    let experiment = kinex_api::load(text, "experiment.yaml").unwrap_or_else(|error| panic!("{error}\n{text}"));
+    kinex_api::convert(&experiment).unwrap_or_else(|problems| panic!("{problems:?}"));
+    let spec = serde_json::to_value(&experiment.spec).unwrap();
+    assert_eq!(spec["stream"]["initialShards"], 4);
+    assert_eq!(spec["stream"]["deletionPolicy"], "Delete");
 }

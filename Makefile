@@ -115,7 +115,7 @@ helm: ## Build Helm, into target/cluster/bin
 	@tests/cluster/build helm
 
 chart-test: helm ## Test what the Helm chart renders
-	HELM=$(HELM) $(CARGO) test --locked -p kinex-tidy --test chart
+	HELM=$(HELM) $(CARGO) test --locked --workspace --test chart
 
 # LocalStack's image starts as root, so it has a namespace of its own and the chart is told its URL.
 VALUES_embedded   := --set backend=embedded

@@ -25,22 +25,20 @@ const fn allow(group: &'static str, resource: &'static str, verbs: &'static [&'s
 }
 
 const READ_AND_APPLY: &[&str] = &["create", "get", "list", "patch", "watch"];
+/// What is also deleted by hand: the workload of an experiment that is cleaned up, and old reports.
+const READ_APPLY_AND_DELETE: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
 
 /// Everything that the operator does; sorted by group and resource.
 pub const PERMISSIONS: &[Permission] = &[
-    allow("", "configmaps", READ_AND_APPLY),
+    allow("", "configmaps", READ_APPLY_AND_DELETE),
     allow("", "pods", &["delete", "get", "list", "watch"]),
     allow("", "services", READ_AND_APPLY),
-    allow("apps", "deployments", READ_AND_APPLY),
-    allow("apps", "statefulsets", READ_AND_APPLY),
+    allow("apps", "deployments", READ_APPLY_AND_DELETE),
+    allow("apps", "statefulsets", READ_APPLY_AND_DELETE),
     allow("apps", "statefulsets/scale", &["patch"]),
     Permission {
         leader_election: true,
-        ..allow(
-            "coordination.k8s.io",
-            "leases",
-            &["create", "get", "patch", "update", "watch"],
-        )
+        ..allow("coordination.k8s.io", "leases", &["create", "get", "patch"])
     },
     allow("events.k8s.io", "events", &["create", "patch"]),
     allow("kinex.dev", "kinesisexperiments", &["get", "list", "patch", "watch"]),

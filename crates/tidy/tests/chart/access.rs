@@ -87,19 +87,17 @@ fn the_operators_rights_are_these() {
     let wanted = "
         /configmaps : get list watch create patch delete
         /pods : get list watch delete
-        /services : get list watch create patch delete
+        /services : get list watch create patch
         apps/deployments : get list watch create patch delete
-        apps/deployments/scale : get patch update
         apps/statefulsets : get list watch create patch delete
-        apps/statefulsets/scale : get patch update
+        apps/statefulsets/scale : patch
         coordination.k8s.io/leases : create
-        coordination.k8s.io/leases kinex-operator: get update patch
+        coordination.k8s.io/leases kinex-operator: get patch
         events.k8s.io/events : create patch
-        kinex.dev/kinesisexperiments : get list watch patch update
+        kinex.dev/kinesisexperiments : get list watch patch
         kinex.dev/kinesisexperiments/finalizers : update
-        kinex.dev/kinesisexperiments/scale : get patch
-        kinex.dev/kinesisexperiments/status : get patch update
-        policy/poddisruptionbudgets : get list watch create patch delete";
+        kinex.dev/kinesisexperiments/status : patch
+        policy/poddisruptionbudgets : get list watch create patch";
     let wanted: Vec<&str> = wanted.trim().lines().map(str::trim).collect();
     assert_eq!(table, wanted);
 }

@@ -4,7 +4,7 @@
 //! connecting. A scan that is throttled must not use up the retries of a renewal, and a request that hangs must not
 //! outlast the window that it was to renew; so every purpose has a client of its own.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -34,13 +34,18 @@ struct Inner {
     requests: Requests,
     kinesis_place: Place,
     dynamodb_place: Place,
-    renewals: dynamodb::Client,
-    checkpoints: dynamodb::Client,
-    plans: dynamodb::Client,
-    records: kinesis::Client,
-    puts: kinesis::Client,
-    changes: kinesis::Client,
+    kinesis: Wire,
+    dynamodb: Wire,
+    renewals: Lazy<dynamodb::Client>,
+    checkpoints: Lazy<dynamodb::Client>,
+    plans: Lazy<dynamodb::Client>,
+    records: Lazy<kinesis::Client>,
+    puts: Lazy<kinesis::Client>,
+    changes: Lazy<kinesis::Client>,
 }
+
+/// Made at its first use: no program uses all the clients, and each of them costs memory.
+type Lazy<T> = OnceLock<T>;
 
 impl Clients {
     /// Prepares the clients. Sends nothing to Kinesis or DynamoDB; with real AWS the region is looked up.
@@ -71,20 +76,22 @@ impl Clients {
         };
         let requests = Requests::default();
         let wire = |url: Option<String>| Wire::new(url, &region, aws.as_ref(), access.send_credentials, &requests);
-        Ok(Self::on(&wire(kinesis), &wire(dynamodb), requests))
+        Ok(Self::on(wire(kinesis), wire(dynamodb), requests))
     }
 
-    fn on(kinesis: &Wire, dynamodb: &Wire, requests: Requests) -> Self {
+    fn on(kinesis: Wire, dynamodb: Wire, requests: Requests) -> Self {
         let inner = Inner {
             requests,
             kinesis_place: kinesis.place(),
             dynamodb_place: dynamodb.place(),
-            renewals: dynamodb.dynamodb(&RENEWALS),
-            checkpoints: dynamodb.dynamodb(&CHECKPOINTS),
-            plans: dynamodb.dynamodb(&PLANS),
-            records: kinesis.kinesis(&RECORDS),
-            puts: kinesis.kinesis(&PUTS),
-            changes: kinesis.kinesis(&CHANGES),
+            kinesis,
+            dynamodb,
+            renewals: Lazy::new(),
+            checkpoints: Lazy::new(),
+            plans: Lazy::new(),
+            records: Lazy::new(),
+            puts: Lazy::new(),
+            changes: Lazy::new(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -134,32 +141,36 @@ impl Clients {
 
     /// For what keeps a window open.
     pub(crate) fn renewals(&self) -> &dynamodb::Client {
-        &self.inner.renewals
+        self.inner
+            .renewals
+            .get_or_init(|| self.inner.dynamodb.dynamodb(&RENEWALS))
     }
 
     /// For progress, and for handing leases over with it.
     pub(crate) fn checkpoints(&self) -> &dynamodb::Client {
-        &self.inner.checkpoints
+        self.inner
+            .checkpoints
+            .get_or_init(|| self.inner.dynamodb.dynamodb(&CHECKPOINTS))
     }
 
     /// For looking at the tables and for getting leases.
     pub(crate) fn plans(&self) -> &dynamodb::Client {
-        &self.inner.plans
+        self.inner.plans.get_or_init(|| self.inner.dynamodb.dynamodb(&PLANS))
     }
 
     /// For reading records, and for looking at streams.
     pub(crate) fn records(&self) -> &kinesis::Client {
-        &self.inner.records
+        self.inner.records.get_or_init(|| self.inner.kinesis.kinesis(&RECORDS))
     }
 
     /// For writing records.
     pub(crate) fn puts(&self) -> &kinesis::Client {
-        &self.inner.puts
+        self.inner.puts.get_or_init(|| self.inner.kinesis.kinesis(&PUTS))
     }
 
     /// For changing streams.
     pub(crate) fn changes(&self) -> &kinesis::Client {
-        &self.inner.changes
+        self.inner.changes.get_or_init(|| self.inner.kinesis.kinesis(&CHANGES))
     }
 }
 
@@ -252,6 +263,7 @@ impl Purpose {
 }
 
 /// How to get to one service.
+#[derive(Debug)]
 struct Wire {
     url: Option<String>,
     region: Region,

@@ -190,7 +190,8 @@ fn registry(meters: &Meters, live: Live) -> Metrics {
     metrics
 }
 
-/// The tables and the stream are there, or one clear error.
+/// The tables and the stream are there and belong to each other, or one clear error: checkpoints of another stream of the
+/// same name would point anywhere.
 async fn prepare(clients: &Clients, settings: &Settings, health: &Health) -> Result<(), Error> {
     let tables = clients.tables(&settings.application);
     let wait = settings.wait_for_stream;
@@ -204,16 +205,17 @@ async fn prepare(clients: &Clients, settings: &Settings, health: &Health) -> Res
     .await?;
     health.have(TABLES);
     let streams = clients.streams();
-    there(wait, || async { streams.describe(&settings.stream).await.map(drop) }).await?;
+    let stream = there(wait, || streams.describe(&settings.stream)).await?;
+    patiently(|| tables.bind(&stream.identity)).await?;
     health.have(STREAM);
     Ok(())
 }
 
 /// Asks again where that may help, and for as long as it takes while what is asked for is not there yet.
-async fn there<F, Fut>(wait: bool, ask: F) -> Result<(), Fault>
+async fn there<T, F, Fut>(wait: bool, ask: F) -> Result<T, Fault>
 where
     F: Fn() -> Fut,
-    Fut: Future<Output = Result<(), Fault>>,
+    Fut: Future<Output = Result<T, Fault>>,
 {
     let mut told = false;
     loop {

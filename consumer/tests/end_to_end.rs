@@ -414,3 +414,38 @@ async fn what_is_not_there_is_one_clear_error() {
     assert_eq!(error.exit_code(), 3);
     assert!(error.to_string().contains(&taken), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_checkpoints_of_a_stream_are_not_used_for_the_next_one_of_its_name() {
+    let world = World::start().await;
+    let (producer, _) = world.produce(100, 100.0);
+    let first = world.consumer("pod-0", &[]).start();
+    producer.await.unwrap().unwrap();
+    world.delivered(100).await;
+    first.leave().await.0.unwrap();
+    let again = world.consumer("pod-1", &[]).start();
+    again.ready().await;
+    again.leave().await.0.unwrap();
+
+    let streams = world.clients.streams();
+    streams.delete(STREAM).await.unwrap();
+    streams.create(STREAM, 4).await.unwrap();
+    let rows = world.clients.leases(APPLICATION).leases().await.unwrap();
+    let late = world.consumer("pod-2", &[]).start();
+    let error = tokio::time::timeout(PATIENCE, late.task)
+        .await
+        .unwrap()
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(error.exit_code(), 2, "{error}");
+    let text = error.to_string();
+    assert!(text.contains("delete the tables"), "{text}");
+    assert!(text.contains(STREAM), "{text}");
+    let after = world.clients.leases(APPLICATION).leases().await.unwrap();
+    assert_eq!(rows.leases, after.leases, "nothing was written");
+
+    world.clients.tables(APPLICATION).delete().await.unwrap();
+    let anew = world.consumer("pod-3", &[]).start();
+    anew.ready().await;
+    anew.leave().await.0.unwrap();
+}

@@ -163,7 +163,8 @@ $(DENY):
 localstack-test: build ## Play the experiment on a real LocalStack, which this installs (0.6 GB); needs root
 	@tests/localstack/test $(KINEX)
 
-bench: build ## Compare both strategies on the guide's experiment
+bench: build ## Measure speed, requests and memory, and compare both strategies on the guide's experiment
+	$(CARGO) bench --locked --profile dev --bench figures
 	-$(KINEX) run $(EXPERIMENT) --report reports/balanced
 	-$(KINEX) run $(EXPERIMENT) --report reports/stealing --set strategy=Stealing --set leaseStealingInterval=2s
 	$(KINEX) diff reports/balanced reports/stealing

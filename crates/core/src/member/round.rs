@@ -214,8 +214,12 @@ impl Member {
         if self.round.scan_read.is_some_and(|read| sent < read) {
             return;
         }
-        self.round.scan_read = Some(sent);
+        let first = self.round.scan_read.replace(sent).is_none();
         rows.sort_by(|a, b| a.key.cmp(&b.key));
+        // The rows of new shards may be read before the count that announces them to everybody.
+        if !first && rows.iter().any(|row| find(&self.round.rows, &row.key).is_none()) {
+            self.round.changed_at = now;
+        }
         self.own_rows_read(now, asks, &rows);
         if self.leaving.is_none() {
             self.gather_own(now, &rows);

@@ -51,11 +51,16 @@ impl Bench {
     fn run(&mut self, seconds: u64) {
         let end = self.now + Duration::from_secs(seconds);
         while self.member.deadline() <= end {
-            self.now = self.now.max(self.member.deadline());
-            let actions = self.member.poll(self.now);
-            self.carry_out(actions);
+            self.step();
         }
         self.now = end;
+    }
+
+    /// Lets time pass until the member is due.
+    fn step(&mut self) {
+        self.now = self.now.max(self.member.deadline());
+        let actions = self.member.poll(self.now);
+        self.carry_out(actions);
     }
 
     fn on(&mut self, event: Event) {
@@ -213,15 +218,40 @@ fn a_proof_of_death_stops_everything() {
 }
 
 #[test]
+fn live_leases_settle_after_new_rows_that_nobody_announced() {
+    let mut bench = bench(2);
+    let row = WorkerRow::starting(process("x", "x-one"), None, None, String::new());
+    bench.workers.insert("x".into(), row);
+    let of_x = |key: &str| {
+        let mut lease = Lease::unowned(key.into(), Checkpoint::TrimHorizon, Epoch(7));
+        lease.owner = Some("x".into());
+        lease.incarnation = Some("x-one".into());
+        (lease.key.clone(), lease)
+    };
+    bench.leases.extend(["s2", "s3"].map(of_x));
+    bench.run(4);
+    assert_eq!(bench.member.holds().len(), 2);
+
+    bench.leases.extend(["s4", "s5"].map(of_x));
+    // An ask makes it read the leases; the count of the group has not changed.
+    bench.workers.get_mut(&"w".into()).unwrap().asks += 1;
+    let asked = |bench: &Bench| bench.leases.values().filter(|lease| lease.handoff_pending()).count();
+    while bench.member.round.rows().len() < 6 {
+        bench.step();
+    }
+    assert_eq!(asked(&bench), 0);
+    bench.run(2);
+    assert_eq!(asked(&bench), 1);
+}
+
+#[test]
 fn a_worker_at_rest_is_called_seldom() {
     let mut bench = bench(30);
     bench.run(10);
     let mut calls = 0;
     let end = bench.now + Duration::from_secs(60);
     while bench.member.deadline() <= end {
-        bench.now = bench.now.max(bench.member.deadline());
-        let actions = bench.member.poll(bench.now);
-        bench.carry_out(actions);
+        bench.step();
         calls += 1;
     }
     assert!(calls < 120, "{calls} calls in a minute");

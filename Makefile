@@ -39,7 +39,7 @@ help: ## List the targets
 	@printf "  %-14s %s\n" "consumer-podN" "Run consumer N, 1 to 5, in this terminal"
 
 build: ## Build the kinex command
-	$(CARGO) build --locked --bin kinex
+	$(CARGO) build --locked --workspace --bin kinex
 
 start: build ## Start the local endpoints and a stream of 20 shards, in the background
 	@mkdir -p $(LOGS)

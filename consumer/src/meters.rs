@@ -39,7 +39,6 @@ pub(crate) struct Meters {
     foreign: Counter,
     moves: Family<Reason, Counter>,
     unread: Histogram,
-    checkpoints: Family<OutcomeLabel, Counter>,
     audit_writes: Family<OutcomeLabel, Counter>,
     conflicts: Family<Write, Counter>,
     lapsed: Counter,
@@ -53,7 +52,7 @@ pub(crate) struct Meters {
 
 impl Default for Meters {
     fn default() -> Self {
-        Self {
+        let meters = Self {
             records: Counter::default(),
             bytes: Counter::default(),
             duplicates: Counter::default(),
@@ -62,7 +61,6 @@ impl Default for Meters {
             moves: Family::default(),
             // From a hand-off on one machine to a failover without a witness and more.
             unread: Histogram::new([0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0]),
-            checkpoints: Family::default(),
             audit_writes: Family::default(),
             conflicts: Family::default(),
             lapsed: Counter::default(),
@@ -72,7 +70,26 @@ impl Default for Meters {
             drain_timeouts: Counter::default(),
             unreadable: Counter::default(),
             events_missed: Counter::default(),
+        };
+        // A counter that is there from the start shows its first step to whoever takes a rate.
+        for reason in [
+            "orphan",
+            "dead",
+            "ended",
+            "handoff",
+            "handoff-timeout",
+            "own-name",
+            "steal",
+        ] {
+            meters.moves.get_or_create_owned(&Reason { reason });
         }
+        for outcome in ["ok", "refused", "failed"] {
+            meters.audit_writes.get_or_create_owned(&OutcomeLabel { outcome });
+        }
+        for write in ["take", "ask", "renew", "reclaim"] {
+            meters.conflicts.get_or_create_owned(&Write { write });
+        }
+        meters
     }
 }
 
@@ -87,7 +104,6 @@ impl Meters {
             foreign,
             moves,
             unread,
-            checkpoints,
             audit_writes,
             conflicts,
             lapsed,
@@ -118,7 +134,6 @@ impl Meters {
             Unit::Seconds,
             unread,
         );
-        registry.register("checkpoints", "Checkpoints of the processor", checkpoints);
         registry.register("audit_writes", "Writes of audit rows", audit_writes);
         registry.register(
             "lease_conflicts",
@@ -188,10 +203,6 @@ impl Meters {
         match event {
             WorkerEvent::LeaseMoved { reason, .. } => drop(self.moves.get_or_create(&Reason { reason }).inc()),
             WorkerEvent::Conflict { write, .. } => drop(self.conflicts.get_or_create(&Write { write }).inc()),
-            WorkerEvent::Checkpointed { written, .. } => {
-                let outcome = if *written { "ok" } else { "refused" };
-                self.checkpoints.get_or_create(&OutcomeLabel { outcome }).inc();
-            }
             WorkerEvent::ShardStopped {
                 reason: kinex_kcl::StopReason::Lost,
                 ..

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use kinex_aws::{Clients, Facts, Fault, FaultKind, patiently};
+use kinex_aws::{Clients, Facts, Fault, FaultKind, Requests, patiently};
 use kinex_kcl::{Worker, WorkerConfig, WorkerEvent, WorkerHandle};
-use kinex_telemetry::{Admin, Health, Metrics};
+use kinex_telemetry::{Admin, Counts, Health, Metrics};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinSet;
@@ -35,6 +35,8 @@ const GROUP: &str = "first look at the other workers";
 
 /// How often a stream or table is looked for that is not there yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(500);
+/// What the count of requests holds.
+const REQUESTS: &str = "Requests to AWS, retries included";
 
 pub(crate) async fn run(args: Args, stop: Stop) -> Result<(), Error> {
     let settings = Settings::load(&args)?;
@@ -77,10 +79,10 @@ pub(crate) async fn run(args: Args, stop: Stop) -> Result<(), Error> {
     if let Some(admin) = admin {
         let live = Live {
             worker: handle.clone(),
-            requests: clients.requests().clone(),
             shard_series_max: settings.shard_series_max,
         };
-        tasks.spawn(admin.serve(registry(&meters, live), health.clone(), background.clone()));
+        let metrics = registry(&settings.application, &meters, live, clients.requests().clone());
+        tasks.spawn(admin.serve(metrics, health.clone(), background.clone()));
     }
     identity.announce(&args, metrics.as_deref())?;
     info!(worker = %identity.worker, incarnation = %identity.incarnation, stream = settings.stream,
@@ -183,10 +185,16 @@ fn finished(ended: Result<kinex_kcl::Ended, kinex_kcl::Error>) -> Result<(), Err
 }
 
 /// Everything that is measured.
-fn registry(meters: &Meters, live: Live) -> Metrics {
-    let mut metrics = Metrics::new("consumer", env!("CARGO_PKG_VERSION"));
+fn registry(application: &str, meters: &Meters, live: Live, requests: Requests) -> Metrics {
+    let worker = live.worker.status().worker.to_string();
+    let whose = [("application", application.to_owned()), ("worker", worker)];
+    let mut metrics = Metrics::labelled("consumer", env!("CARGO_PKG_VERSION"), whose);
     meters.register(metrics.registry());
     metrics.registry().register_collector(Box::new(live));
+    let requests = Counts::new("aws_requests", REQUESTS, ["api", "outcome"], move || {
+        requests.labelled()
+    });
+    metrics.registry().register_collector(Box::new(requests));
     metrics
 }
 

@@ -224,21 +224,32 @@ async fn a_worker_that_joins_and_one_that_leaves_lose_and_repeat_nothing() {
     world.delivered(600).await;
 
     let metrics = second.get("/metrics").await;
-    for name in [
-        "kinex_leases_owned{worker=\"pod-1\"} 4",
-        "kinex_lease_moves_total{reason=",
-        "kinex_records_processed_total ",
-        "kinex_records_duplicate_total 0",
-        "kinex_behind_latest_seconds ",
-        "kinex_checkpoints_total{outcome=\"ok\"}",
-        "kinex_aws_requests_total{api=\"GetRecords\",outcome=\"ok\"}",
-        "kinex_handoff_unread_seconds_count ",
-        "kinex_build_info{",
-        "kinex_shard_behind_latest_seconds{shard=\"shardId-000000000000\"}",
-        "# EOF",
+    let whose = "application=\"orders-leases\",worker=\"pod-1\"";
+    for (name, labels, rest) in [
+        ("kinex_leases_owned", "", "} 4.0\n"),
+        ("kinex_leases_by_state", ",state=\"reading\"", "} 4.0\n"),
+        ("kinex_leases_by_state", ",state=\"halted\"", "} 0.0\n"),
+        ("kinex_lease_moves_total", ",reason=\"handoff\"", "} "),
+        ("kinex_records_processed_total", "", "} "),
+        ("kinex_records_duplicate_total", "", "} 0\n"),
+        ("kinex_behind_latest_seconds", "", "} "),
+        ("kinex_checkpoints_total", ",outcome=\"unreachable\"", "} 0\n"),
+        ("kinex_aws_requests_total", ",api=\"GetRecords\",outcome=\"ok\"", "} "),
+        ("kinex_handoff_unread_seconds_count", "", "} "),
+        ("kinex_build_info", ",version=", ""),
+        (
+            "kinex_shard_behind_latest_seconds",
+            ",shard=\"shardId-000000000000\"",
+            "} ",
+        ),
     ] {
-        assert!(metrics.contains(name), "{name} is not in\n{metrics}");
+        let line = format!("{name}{{{whose}{labels}{rest}");
+        assert!(metrics.contains(&line), "{line} is not in\n{metrics}");
     }
+    let checkpoints = format!("kinex_checkpoints_total{{{whose},outcome=\"ok\"}} ");
+    let written = metrics.lines().find_map(|line| line.strip_prefix(&checkpoints));
+    assert!(written.is_some_and(|count| count != "0"), "no checkpoint in\n{metrics}");
+    assert!(metrics.ends_with("# EOF\n"), "the text is cut off");
     second.leave().await.0.unwrap();
 
     let records = world.judge().await;

@@ -1,12 +1,9 @@
 //! The metrics of the producer.
 
-use std::fmt;
 use std::sync::atomic::AtomicU64;
 
-use kinex_aws::Requests;
-use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
@@ -28,6 +25,10 @@ pub(crate) struct Meters {
 impl Meters {
     /// Adds every metric to the registry.
     pub(crate) fn register(&self, registry: &mut Registry) {
+        // A counter that is there from the start shows its first step to whoever takes a rate.
+        for outcome in ["taken", "refused", "throttled", "uncertain"] {
+            self.puts.get_or_create_owned(&OutcomeLabel { outcome });
+        }
         let Self {
             produced,
             bytes,
@@ -62,25 +63,5 @@ impl Meters {
     /// Records taken so far.
     pub(crate) fn produced(&self) -> u64 {
         self.produced.get()
-    }
-}
-
-/// The requests that were made, read at the moment of a scrape.
-#[derive(Debug)]
-pub(crate) struct Live(pub(crate) Requests);
-
-impl Collector for Live {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let counts = self.0.snapshot();
-        if counts.is_empty() {
-            return Ok(());
-        }
-        let kind = ConstCounter::new(0_u64).metric_type();
-        let mut family = encoder.encode_descriptor("aws_requests", "Requests to AWS, retries included", None, kind)?;
-        for count in &counts {
-            let labels = [("api", count.api.as_str()), ("outcome", count.outcome)];
-            ConstCounter::new(count.count).encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
     }
 }

@@ -4,9 +4,9 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use kinex_aws::{Access, Clients, patiently};
+use kinex_aws::{Access, Clients, Requests, patiently};
 use kinex_core::audit::ProducerRow;
-use kinex_telemetry::{Admin, Health, Metrics};
+use kinex_telemetry::{Admin, Counts, Health, Metrics};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -14,12 +14,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::batch::Limits;
-use crate::meters::{Live, Meters};
+use crate::meters::Meters;
 use crate::send::{Sending, Sheet, lane_key};
 use crate::{Args, Error, checked_rate, rows};
 
 /// What readiness waits for.
 const STREAM: &str = "stream";
+
+/// What the count of requests holds.
+const REQUESTS: &str = "Requests to AWS, retries included";
 
 /// How often the rate is printed.
 const REPORT_EVERY: Duration = Duration::from_secs(5);
@@ -41,7 +44,14 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> Result<(), Error
     let health = Health::waiting_for([STREAM]);
     let (background, mut tasks) = (CancellationToken::new(), JoinSet::new());
     let metrics = match &args.metrics_addr {
-        Some(address) => Some(serve(address, &clients, &meters, &health, &background, &mut tasks).await?),
+        Some(address) => {
+            let admin = Admin::bind(address).await;
+            let admin = admin.map_err(|error| Error::Start(error.to_string()))?;
+            let address = admin.address().to_string();
+            let metrics = registry(&args, &meters, clients.requests().clone());
+            tasks.spawn(admin.serve(metrics, health.clone(), background.clone()));
+            Some(address)
+        }
         None => None,
     };
     if let Some(path) = &args.identity_file {
@@ -160,25 +170,16 @@ async fn prepare(clients: &Clients, args: &Args, plan: &Plan) -> Result<(), Erro
     Ok(())
 }
 
-/// The admin server; its address.
-async fn serve(
-    address: &str,
-    clients: &Clients,
-    meters: &Meters,
-    health: &Health,
-    background: &CancellationToken,
-    tasks: &mut JoinSet<()>,
-) -> Result<String, Error> {
-    let admin = Admin::bind(address).await;
-    let admin = admin.map_err(|error| Error::Start(error.to_string()))?;
-    let address = admin.address().to_string();
-    let mut metrics = Metrics::new("producer", env!("CARGO_PKG_VERSION"));
+/// Everything that is measured.
+fn registry(args: &Args, meters: &Meters, requests: Requests) -> Metrics {
+    let whose = args.application.clone().map(|application| ("application", application));
+    let mut metrics = Metrics::labelled("producer", env!("CARGO_PKG_VERSION"), whose);
     meters.register(metrics.registry());
+    let requests = Counts::new("aws_requests", REQUESTS, ["api", "outcome"], move || {
+        requests.labelled()
+    });
+    metrics.registry().register_collector(Box::new(requests));
     metrics
-        .registry()
-        .register_collector(Box::new(Live(clients.requests().clone())));
-    tasks.spawn(admin.serve(metrics, health.clone(), background.clone()));
-    Ok(address)
 }
 
 /// One JSON line for a runner; whoever polls for the file sees all of it or none.

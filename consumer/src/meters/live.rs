@@ -2,19 +2,17 @@
 
 use std::fmt;
 
-use kinex_aws::Requests;
-use kinex_kcl::WorkerHandle;
+use kinex_kcl::{HoldState, Status, WorkerHandle};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-/// What the worker has now, and the requests that it made.
+/// What the worker has now, and what came of its checkpoints.
 #[derive(Debug)]
 pub(crate) struct Live {
     pub(crate) worker: WorkerHandle,
-    pub(crate) requests: Requests,
     /// Above this number of shards none has a time series of its own.
     pub(crate) shard_series_max: usize,
 }
@@ -23,9 +21,11 @@ impl Collector for Live {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let status = self.worker.status();
         let held = gauge(status.holds.len() as f64);
-        let mut family =
+        let metric =
             encoder.encode_descriptor("leases_owned", "Leases that this worker has", None, held.metric_type())?;
-        held.encode(family.encode_family(&[("worker", status.worker.as_str())])?)?;
+        held.encode(metric)?;
+        by_state(&status, &mut encoder)?;
+        checkpoints(&status, &mut encoder)?;
 
         let seen = gauge(status.workers.len() as f64);
         let metric = encoder.encode_descriptor(
@@ -56,23 +56,48 @@ impl Collector for Live {
                 gauge(seconds(hold.behind_millis)).encode(family.encode_family(&[("shard", shard.as_str())])?)?;
             }
         }
-
-        let counts = self.requests.snapshot();
-        if !counts.is_empty() {
-            let none = ConstCounter::new(0_u64);
-            let mut family = encoder.encode_descriptor(
-                "aws_requests",
-                "Requests to AWS, retries included",
-                None,
-                none.metric_type(),
-            )?;
-            for count in &counts {
-                let labels = [("api", count.api.as_str()), ("outcome", count.outcome)];
-                ConstCounter::new(count.count).encode(family.encode_family(&labels)?)?;
-            }
-        }
         Ok(())
     }
+}
+
+/// The leases by what the worker does with them, states without a lease included.
+fn by_state(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let states = [
+        ("reading", HoldState::Reading),
+        ("lapsed", HoldState::Lapsed),
+        ("draining", HoldState::Draining),
+        ("halted", HoldState::Halted),
+    ];
+    let help = "Leases that this worker has, by what it does with them";
+    let mut family = encoder.encode_descriptor("leases_by_state", help, None, gauge(0.0).metric_type())?;
+    for (name, state) in states {
+        let count = status.holds.values().filter(|hold| hold.state == state).count();
+        gauge(count as f64).encode(family.encode_family(&[("state", name)])?)?;
+    }
+    Ok(())
+}
+
+/// Checkpoint writes by outcome. Those that do not end well are there from the start: a rate shows the first one.
+fn checkpoints(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let outcomes = [
+        "ok",
+        "refused",
+        "throttled",
+        "unreachable",
+        "service",
+        "denied",
+        "missing",
+        "invalid",
+    ];
+    let help =
+        "Checkpoint writes by outcome: ok, refused (the lease was lost), or the failure, after which it is sent again";
+    let kind = ConstCounter::new(0_u64).metric_type();
+    let mut family = encoder.encode_descriptor("checkpoints", help, None, kind)?;
+    for outcome in outcomes {
+        let count = status.requests.get(&("checkpoint", outcome)).copied().unwrap_or(0);
+        ConstCounter::new(count).encode(family.encode_family(&[("outcome", outcome)])?)?;
+    }
+    Ok(())
 }
 
 fn gauge(value: f64) -> ConstGauge<f64> {

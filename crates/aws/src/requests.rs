@@ -37,6 +37,14 @@ impl Requests {
         counts.iter().map(count).collect()
     }
 
+    /// The same as label values, for a metric with the labels `api` and `outcome`.
+    pub fn labelled(&self) -> Vec<([String; 2], u64)> {
+        let counts = self.snapshot().into_iter();
+        counts
+            .map(|count| ([count.api, count.outcome.to_owned()], count.count))
+            .collect()
+    }
+
     fn add(&self, api: &str, outcome: &'static str) {
         let mut counts = self.0.lock().expect("no code panics while it holds the counts");
         *counts.entry((api.to_owned(), outcome)).or_default() += 1;

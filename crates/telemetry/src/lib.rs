@@ -4,10 +4,12 @@
 //! still waits for with [`Health`], and serves both with [`Admin`].
 
 pub mod admin;
+pub mod counts;
 pub mod health;
 pub mod log;
 pub mod metrics;
 
 pub use admin::Admin;
+pub use counts::Counts;
 pub use health::Health;
 pub use metrics::Metrics;

@@ -1,5 +1,7 @@
 //! The owner of the registry.
 
+use std::borrow::Cow;
+
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
@@ -11,7 +13,15 @@ pub struct Metrics(Registry);
 impl Metrics {
     /// A registry with `kinex_build_info{version, program}` in it.
     pub fn new(program: &str, version: &str) -> Self {
-        let mut registry = Registry::with_prefix("kinex");
+        Self::labelled(program, version, [])
+    }
+
+    /// The same, with labels that every metric of the program has: whose they are, never anything that changes.
+    pub fn labelled(program: &str, version: &str, common: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        let common = common
+            .into_iter()
+            .map(|(name, value)| (Cow::from(name), Cow::from(value)));
+        let mut registry = Registry::with_prefix_and_labels("kinex", common);
         let labels = vec![
             ("version".to_owned(), version.to_owned()),
             ("program".to_owned(), program.to_owned()),

@@ -82,7 +82,11 @@ impl Meters {
             reconcile_duration,
         );
         registry.register("reconcile_failures", "Failed looks, by the step that failed", failures);
-        registry.register("effects", "Effects that were carried out, by kind and outcome", effects);
+        registry.register(
+            "effects",
+            "Effects by kind: those that were begun, and of these those that were refused",
+            effects,
+        );
         registry.register("api_writes", "Writes to the Kubernetes API", api_writes);
         registry.register("leader", "1 while this process decides, 0 while it stands by", leader);
     }
@@ -113,9 +117,10 @@ impl Meters {
         self.failures.get_or_create(&failure.into()).inc();
     }
 
-    /// Counts an effect by its [`kind`](kinex_core::experiment::Effect::kind): `ok` or `failed`.
-    pub fn effect(&self, effect: &'static str, ok: bool) {
-        let outcome = if ok { "ok" } else { "failed" };
+    /// Counts an effect by its [`kind`](kinex_core::experiment::Effect::kind): once when it is begun, and once more when
+    /// it is refused ([`World::failures`](kinex_core::experiment::World::failures)).
+    pub fn effect(&self, effect: &str, begun: bool) {
+        let (effect, outcome) = (effect.to_owned(), if begun { "begun" } else { "refused" });
         self.effects.get_or_create(&Done { effect, outcome }).inc();
     }
 

@@ -102,7 +102,7 @@ impl From<Failure> for Kind {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Done {
-    pub(super) effect: &'static str,
+    pub(super) effect: String,
     pub(super) outcome: &'static str,
 }
 

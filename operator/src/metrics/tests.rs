@@ -179,8 +179,8 @@ fn outcomes_are_counted_from_nought() {
         r#"kinex_reconcile_duration_seconds_count 1"#,
         r#"kinex_reconcile_duration_seconds_bucket{le="0.025"} 1"#,
         r#"kinex_reconcile_failures_total{kind="stream"} 1"#,
-        r#"kinex_effects_total{effect="split-shard",outcome="ok"} 1"#,
-        r#"kinex_effects_total{effect="split-shard",outcome="failed"} 1"#,
+        r#"kinex_effects_total{effect="split-shard",outcome="begun"} 1"#,
+        r#"kinex_effects_total{effect="split-shard",outcome="refused"} 1"#,
         r#"kinex_api_writes_total{resource="statefulsets/scale",verb="patch"} 1"#,
         "kinex_leader 1",
     ] {

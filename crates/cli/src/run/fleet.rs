@@ -170,6 +170,14 @@ impl Fleet {
         facts.collect()
     }
 
+    /// Where the consumers serve their metrics, those that have said so.
+    pub(crate) fn metrics(&mut self) -> Vec<String> {
+        let processes = self.pods.values_mut().filter_map(|pod| pod.process.as_mut());
+        processes
+            .filter_map(|process| process.metrics().map(str::to_owned))
+            .collect()
+    }
+
     /// Why some worker does not come up.
     pub(crate) fn problem(&self) -> Option<String> {
         let troubled = self.pods.values().filter(|pod| pod.short_lives > 0);

@@ -10,6 +10,7 @@ mod live;
 mod manifest;
 mod process;
 mod producer;
+mod scrape;
 mod session;
 
 use std::path::PathBuf;
@@ -39,6 +40,10 @@ pub(crate) struct Args {
     /// Do not say which processes have ended, so that a dead worker's leases wait for the failover time
     #[arg(long)]
     pub(crate) no_witness: bool,
+    /// Serve /metrics of the run here, e.g. 127.0.0.1:9090, and let every program serve its own: DIR/targets.json
+    /// tells Prometheus where (file_sd_configs)
+    #[arg(long, value_name = "ADDR")]
+    pub(crate) metrics_addr: Option<String>,
     /// Keep stream and tables, whatever deletionPolicy says
     #[arg(long)]
     pub(crate) keep: bool,

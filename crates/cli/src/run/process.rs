@@ -17,6 +17,9 @@ pub(crate) struct Identity {
     /// Which process start it is; producers have none.
     #[serde(default)]
     pub(crate) incarnation: Option<String>,
+    /// Where it serves its metrics.
+    #[serde(default)]
+    pub(crate) metrics: Option<String>,
 }
 
 /// A child that has not been reaped yet.
@@ -25,6 +28,7 @@ pub(crate) struct Process {
     child: Child,
     pid: Pid,
     identity_file: PathBuf,
+    identity: Option<Identity>,
     incarnation: Option<Incarnation>,
     /// When it was started.
     pub(crate) started: Timestamp,
@@ -70,6 +74,7 @@ impl Process {
             child,
             pid,
             identity_file,
+            identity: None,
             incarnation: None,
             started: now,
             frozen: None,
@@ -80,13 +85,25 @@ impl Process {
     /// Which start of its worker the process is, once it has said so.
     pub(crate) fn incarnation(&mut self) -> Option<&Incarnation> {
         if self.incarnation.is_none() {
-            let text = std::fs::read_to_string(&self.identity_file).ok();
-            let identity = text.and_then(|text| serde_json::from_str::<Identity>(&text).ok());
-            self.incarnation = identity
-                .and_then(|identity| identity.incarnation)
+            self.incarnation = self
+                .identity()
+                .and_then(|identity| identity.incarnation.clone())
                 .map(Incarnation::from);
         }
         self.incarnation.as_ref()
+    }
+
+    /// Where it serves its metrics, once it has said so.
+    pub(crate) fn metrics(&mut self) -> Option<&str> {
+        self.identity()?.metrics.as_deref()
+    }
+
+    fn identity(&mut self) -> Option<&Identity> {
+        if self.identity.is_none() {
+            let text = std::fs::read_to_string(&self.identity_file).ok();
+            self.identity = text.and_then(|text| serde_json::from_str(&text).ok());
+        }
+        self.identity.as_ref()
     }
 
     /// How it ended, once it has.

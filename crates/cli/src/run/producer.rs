@@ -50,6 +50,11 @@ impl Producer {
         self.process.is_some()
     }
 
+    /// Where it serves its metrics, once it has said so.
+    pub(crate) fn metrics(&mut self) -> Option<String> {
+        Some(self.process.as_mut()?.metrics()?.to_owned())
+    }
+
     /// Reaps it when it ended, starts it when it is wanted.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use kinex_aws::{Clients, patiently};
@@ -21,6 +21,7 @@ use super::effects::Effects;
 use super::fleet::{Ended, Fleet, Launch};
 use super::live::Live;
 use super::producer::Producer;
+use super::scrape::{self, Scrape};
 use crate::endpoint::{Connected, RUN_FILE, RunFile, label};
 use crate::exit::{Code, Stop};
 use crate::output::{Format, show};
@@ -67,6 +68,13 @@ pub(super) async fn play(args: &Args, spec: Spec, output: Format) -> anyhow::Res
     let tables = at.clients.tables(&at.application);
     patiently(|| tables.ensure()).await?;
     at.clients.facts(&at.application).delete("control", "scale").await?;
+    let scrape = match &args.metrics_addr {
+        Some(address) => {
+            let requests = at.clients.requests().clone();
+            Some(Scrape::serve(address, &spec.name, &directory, requests).await?)
+        }
+        None => None,
+    };
     let file = RunFile {
         pid: std::process::id(),
         kinesis: access.kinesis_endpoint.or_else(|| access.endpoint.clone()),
@@ -84,10 +92,13 @@ pub(super) async fn play(args: &Args, spec: Spec, output: Format) -> anyhow::Res
         directory.display()
     );
 
-    let mut session = Session::new(args, spec, at, &file, directory.clone())?;
+    let mut session = Session::new(args, spec, at, &file, directory.clone(), scrape)?;
     let played = session.run(&mut interrupts).await;
     // Whatever came of it: no process outlives the run, and what was seen is written down.
     let ended = session.end(embedded.as_ref(), interrupts.seen).await;
+    if let Some(scrape) = session.scrape.take() {
+        scrape.end().await;
+    }
     let _ = std::fs::remove_file(&path);
     if let Some(endpoints) = embedded {
         endpoints.stop().await;
@@ -166,13 +177,23 @@ struct Session {
     samples: Vec<Sample>,
     proofs: Witness,
     scaled: Option<String>,
+    scrape: Option<Scrape>,
 }
 
 impl Session {
-    fn new(args: &Args, spec: Spec, at: Connected, file: &RunFile, directory: PathBuf) -> anyhow::Result<Self> {
+    fn new(
+        args: &Args,
+        spec: Spec,
+        at: Connected,
+        file: &RunFile,
+        directory: PathBuf,
+        scrape: Option<Scrape>,
+    ) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot tell where this program is")?;
         // The records of this run are told from those of an earlier one by the run's name.
         let run = format!("{}-{}", spec.name, wall().0);
+        let metrics = if scrape.is_some() { &scrape::PROGRAM[..] } else { &[] };
+        let metrics = || metrics.iter().map(|argument| (*argument).to_owned());
         let launch = Launch {
             program: program.clone(),
             prefix: spec
@@ -180,10 +201,11 @@ impl Session {
                 .stateful_set_name
                 .clone()
                 .unwrap_or_else(|| format!("{}-consumer", spec.name)),
-            arguments: consumer_arguments(&spec, file),
+            arguments: consumer_arguments(&spec, file).into_iter().chain(metrics()).collect(),
             directory: directory.clone(),
         };
-        let arguments = producer_arguments(&spec, file, &run);
+        let mut arguments = producer_arguments(&spec, file, &run);
+        arguments.extend(metrics());
         let witness = !args.no_witness;
         Ok(Self {
             fleet: Fleet::new(launch),
@@ -195,6 +217,7 @@ impl Session {
             samples: Vec::new(),
             proofs: Witness::default(),
             scaled: None,
+            scrape,
             keep: args.keep,
             witness,
             directory,
@@ -233,6 +256,7 @@ impl Session {
     }
 
     async fn round(&mut self, now: Timestamp) -> anyhow::Result<()> {
+        let began = Instant::now();
         let ended = self.fleet.reap(now);
         self.witness(&ended).await;
         let fatal = ended.into_iter().find_map(|ended| ended.fatal);
@@ -265,6 +289,16 @@ impl Session {
         world.producer_rate = world.producer_rate.filter(|rate| *rate == 0 || self.producer.runs());
 
         let decision = decide(&self.spec, &self.status, &world, now);
+        if let Some(scrape) = &mut self.scrape {
+            scrape.targets(self.fleet.metrics(), self.producer.metrics())?;
+            scrape.round(
+                &self.status,
+                &decision.status,
+                &world,
+                &decision.effects,
+                began.elapsed(),
+            );
+        }
         if decision.status != self.status {
             store(&self.directory.join("status.json"), &decision.status)?;
             self.status = decision.status;

@@ -32,7 +32,7 @@ define foreground
   code=$$?; rm -f $(LOGS)/$(1).pid; [ $$code -eq 130 ] || [ $$code -eq 143 ] || exit $$code
 endef
 
-.PHONY: help build start verify $(CONSUMERS) producer monitor split view-dist analyze export timeline stop clean demo test workspace-test localstack-test peers helm chart-test kind-up kind-down lint bench cluster-up cluster-down cluster-test
+.PHONY: help build start verify $(CONSUMERS) producer monitor split view-dist analyze export timeline stop clean demo test signals signals-test workspace-test localstack-test peers helm chart-test kind-up kind-down lint bench cluster-up cluster-down cluster-test
 
 help: ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^[a-zA-Z0-9_ -]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,7 +102,7 @@ demo: build ## Play the guide's whole experiment and write its report
 	$(KINEX) run $(EXPERIMENT)
 
 test: ## Check format, lints and licences, then run all tests; needs root, or KUBECONFIG
-	@tests/cluster/while-building $(MAKE) --no-print-directory lint peers helm workspace-test
+	@tests/cluster/while-building $(MAKE) --no-print-directory lint peers signals helm workspace-test
 	@tests/cluster/test
 
 workspace-test:
@@ -110,6 +110,12 @@ workspace-test:
 
 peers: ## Install the independent implementations that the tests compare with, into target/peers
 	@tests/peers/install
+
+signals: ## Install a Prometheus and Grafana's models for the tests, into target/signals
+	@tests/signals/install
+
+signals-test: signals ## Test metrics, dashboards and alerts with a real Prometheus
+	$(CARGO) test --locked --workspace --test signals
 
 helm: ## Build Helm, into target/cluster/bin
 	@tests/cluster/build helm

@@ -45,3 +45,26 @@ fn the_manifests_of_the_repository_are_valid() {
 fn the_crd_is_yaml_that_names_the_kind() {
     assert!(stdout(kinex().arg("crd")).contains("kind: KinesisExperiment"));
 }
+
+#[test]
+fn the_commands_of_the_runbooks_exist() {
+    let runbooks = std::fs::read_dir(root().join("docs/runbooks")).unwrap();
+    let pages = runbooks.map(|entry| entry.unwrap().path());
+    let mut seen = 0;
+    for page in pages.chain([root().join("docs/metrics.md")]) {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for line in text.lines().filter_map(|line| line.strip_prefix("$ kinex ")) {
+            let mut words = line.split_whitespace();
+            let help = stdout(kinex().arg(words.next().unwrap()).arg("--help"));
+            for flag in words.filter(|word| word.starts_with("--")) {
+                assert!(
+                    help.contains(&format!("{flag} ")) || help.contains(&format!("{flag}\n")),
+                    "{}: {line}: no {flag}",
+                    page.display()
+                );
+            }
+            seen += 1;
+        }
+    }
+    assert!(seen > 10, "only {seen} commands were found");
+}

@@ -76,6 +76,7 @@ impl Context {
             return Ok(clients.clone());
         }
         let clients = Clients::connect(&self.settings.access(place)).await?;
+        self.meters.count_requests(clients.requests());
         all.insert(key, clients.clone());
         Ok(clients)
     }

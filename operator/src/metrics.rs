@@ -5,9 +5,13 @@
 mod experiments;
 mod labels;
 
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use kinex_aws::Requests;
 use kinex_core::experiment::{RecordFacts, Status};
+use kinex_telemetry::Counts;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -32,6 +36,7 @@ pub struct Meters {
     effects: Family<Done, Counter>,
     api_writes: Family<Api, Counter>,
     leader: Gauge,
+    requests: Arc<Mutex<Vec<Requests>>>,
 }
 
 impl Default for Meters {
@@ -45,6 +50,7 @@ impl Default for Meters {
             effects: Family::default(),
             api_writes: Family::default(),
             leader: Gauge::default(),
+            requests: Arc::default(),
         };
         // A counter that is there from the start shows its first step to whoever takes a rate.
         for outcome in Reconcile::ALL {
@@ -72,6 +78,7 @@ impl Meters {
             effects,
             api_writes,
             leader,
+            requests,
         } = self.clone();
         registry.register_collector(Box::new(experiments));
         registry.register("reconcile", "Looks at an experiment, by how they ended", reconciles);
@@ -89,6 +96,18 @@ impl Meters {
         );
         registry.register("api_writes", "Writes to the Kubernetes API", api_writes);
         registry.register("leader", "1 while this process decides, 0 while it stands by", leader);
+        registry.register_collector(Box::new(Counts::new(
+            "aws_requests",
+            "Requests to AWS, retries included",
+            ["api", "outcome"],
+            move || summed(&requests),
+        )));
+    }
+
+    /// Counts the requests of these clients as well. The counts of all clients are summed.
+    pub fn count_requests(&self, of: &Requests) {
+        let mut all = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
+        all.push(of.clone());
     }
 
     /// Shows an experiment as its status has it, in place of what was shown before.
@@ -134,6 +153,15 @@ impl Meters {
     pub fn leading(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }
+}
+
+fn summed(all: &Mutex<Vec<Requests>>) -> Vec<([String; 2], u64)> {
+    let mut sums: BTreeMap<[String; 2], u64> = BTreeMap::new();
+    let all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    for (labels, count) in all.iter().flat_map(Requests::labelled) {
+        *sums.entry(labels).or_default() += count;
+    }
+    sums.into_iter().collect()
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use anyhow::Context;
 use kinex_aws::Requests;
 use kinex_core::experiment::{Effect, Failure, Status, World};
 use kinex_operator::metrics::{Meters, Reconcile};
-use kinex_telemetry::{Admin, Counts, Health, Metrics};
+use kinex_telemetry::{Admin, Health, Metrics};
 use serde::Serialize;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -52,22 +52,16 @@ impl Scrape {
         address: &str,
         experiment: &str,
         directory: &Path,
-        requests: Requests,
+        requests: &Requests,
     ) -> anyhow::Result<Self> {
         let admin = Admin::bind(address).await;
         let admin = admin.map_err(|error| Stop::usage(error.to_string()))?;
         let own = admin.address().to_string();
         let meters = Meters::default();
         meters.leading(true);
+        meters.count_requests(requests);
         let mut metrics = Metrics::new("run", env!("CARGO_PKG_VERSION"));
         meters.register(metrics.registry());
-        let requests = Counts::new(
-            "aws_requests",
-            "Requests to AWS, retries included",
-            ["api", "outcome"],
-            move || requests.labelled(),
-        );
-        metrics.registry().register_collector(Box::new(requests));
         let stop = CancellationToken::new();
         let server = tokio::spawn(admin.serve(metrics, Health::default(), stop.clone()));
         Ok(Self {

@@ -70,7 +70,7 @@ pub(super) async fn play(args: &Args, spec: Spec, output: Format) -> anyhow::Res
     at.clients.facts(&at.application).delete("control", "scale").await?;
     let scrape = match &args.metrics_addr {
         Some(address) => {
-            let requests = at.clients.requests().clone();
+            let requests = at.clients.requests();
             Some(Scrape::serve(address, &spec.name, &directory, requests).await?)
         }
         None => None,

@@ -22,7 +22,7 @@ fn main() {
         return;
     }
     println!(
-        "{:<28}{:<26}{:>10}   {:<26}{:>10}   ratio",
+        "{:<34}{:<26}{:>10}   {:<26}{:>10}   ratio",
         "", "first", "", "second", ""
     );
     let measures: [fn() -> Vec<Row>; 3] = [speed::plans, speed::endpoints, fleet::rows];
@@ -35,7 +35,7 @@ fn main() {
         } in measure()
         {
             println!(
-                "{:<28}{:<26}{:>10.2}   {:<26}{:>10.2}   {:.2}",
+                "{:<34}{:<26}{:>10.2}   {:<26}{:>10.2}   {:.2}",
                 format!("{what}, {unit}"),
                 first.0,
                 first.1,

@@ -1,3 +1,5 @@
+//! Which events a change of status tells.
+
 use kinex_core::experiment::{Condition, StepResult, TimelineEntry, Timestamp, Verdict};
 
 use super::*;

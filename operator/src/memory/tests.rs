@@ -1,3 +1,5 @@
+//! What is kept of a run: it comes back as it was, and it always fits.
+
 use kinex_core::experiment::{Move, Timestamp};
 use kinex_stage::report::recording::Reason;
 

@@ -1,3 +1,5 @@
+//! What is read of the workload: who scaled, which generation, which process.
+
 use super::*;
 
 /// A StatefulSet; `managers` own the number of workers, each with the minute of its last write.

@@ -1,3 +1,5 @@
+//! What a pod tells of its process: deaths, and problems in words.
+
 use super::*;
 
 const FIRST: &str = "5f0c1f0e-0f5c-4c52-a4a5-4d4b0a8e2a10";

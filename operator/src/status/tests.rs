@@ -1,3 +1,5 @@
+//! Conditions follow the run and keep their times.
+
 use super::*;
 
 const EARLIER: Timestamp = Timestamp(1_000);

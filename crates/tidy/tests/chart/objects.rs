@@ -175,6 +175,10 @@ fn helm_test_has_the_operator_play_it_too_and_reads_its_report() {
         assert_eq!(found.is_some(), !["aws", "two namespaces"].contains(name), "{name}");
         let Some(experiment) = found else { continue };
         is_valid(&serde_json::to_string(experiment).unwrap());
+        assert_eq!(
+            experiment["spec"]["report"]["retention"], "Delete",
+            "{name}: a report is left behind"
+        );
         let reader = object(&objects, "Pod", "lab-kinex-test-operator");
         let report = &reader["spec"]["volumes"][0]["configMap"];
         // Without the summary the pod waits: the operator writes it when the run has ended.

@@ -32,7 +32,7 @@ pub(crate) async fn prepare(scene: &mut Scene, status: &Status) -> Result<(), Tr
             } else {
                 "TablesNotReady"
             },
-            message: format!("{fault}; the run waits for its tables"),
+            message: format!("{fault}; the tables are named after the experiment, and the run waits for them"),
         })?;
     }
     scene.prepared = status.run_nonce.is_some();

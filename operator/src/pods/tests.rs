@@ -7,7 +7,7 @@ const SECOND: &str = "9a54f9a2-6c69-4a9e-b3a4-1f7f2c8d3b21";
 
 /// A pod of this name with one consumer container of this status, in YAML.
 fn pod(container: &str) -> Pod {
-    let indented = container.replace('\n', "\n      ");
+    let indented = container.replace('\n', "\n    ");
     serde_saphyr::from_str(&format!(
         "metadata: {{name: x-consumer-1, uid: u1}}
 status:
@@ -51,7 +51,7 @@ fn only_the_kubelets_word_about_an_incarnation_proves_a_death() {
     let twice = format!(
         "lastState: {{terminated: {{exitCode: 137, message: '{FIRST}'}}}}\nstate: {{terminated: {{exitCode: 0, message: '{SECOND}'}}}}"
     );
-    check(&twice.replace("\nstate", "\n    state"), &[FIRST, SECOND]);
+    check(&twice, &[FIRST, SECOND]);
 }
 
 #[test]
@@ -95,7 +95,7 @@ fn a_problem_is_told_in_words_that_stay() {
         );
     }
     check(
-        "state: {waiting: {reason: CrashLoopBackOff, message: 'back-off 40s'}}\n    lastState: {terminated: {exitCode: 75}}",
+        "state: {waiting: {reason: CrashLoopBackOff, message: 'back-off 40s'}}\nlastState: {terminated: {exitCode: 75}}",
         Some("CrashLoopBackOff on x-consumer-1: ended with exit code 75; its log says why"),
     );
     check(

@@ -7,8 +7,8 @@
 use kinex_api::KinesisExperiment;
 use kinex_core::experiment::{Condition, Phase, Status, Timestamp, Verdict};
 use kube::api::{Patch, PatchParams};
-use kube::{Api, Client, Resource, ResourceExt};
-use serde_json::json;
+use kube::{Api, Client, ResourceExt};
+use serde_json::{Map, Value, json};
 
 /// Who owns the fields that are written here.
 const FIELD_MANAGER: &str = "kinex/status";
@@ -129,18 +129,39 @@ pub(crate) async fn write(
     let namespace = experiment.namespace().unwrap_or_default();
     let api: Api<KinesisExperiment> = Api::namespaced(client.clone(), &namespace);
     let name = experiment.name_any();
+    let known = serde_json::to_value(&experiment.status).map_err(kube::Error::SerdeError)?;
+    let wanted = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
     let body = json!({
-        "apiVersion": KinesisExperiment::api_version(&()),
-        "kind": KinesisExperiment::kind(&()),
-        "metadata": {
-            "name": name,
-            "uid": experiment.uid(),
-            "resourceVersion": experiment.resource_version(),
-        },
-        "status": status,
+        "metadata": { "resourceVersion": experiment.resource_version() },
+        "status": difference(&known, &wanted),
     });
-    let parameters = PatchParams::apply(FIELD_MANAGER).force();
-    api.patch_status(&name, &parameters, &Patch::Apply(body)).await
+    let parameters = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    // A merge: an apply would make an emptied map null, which the definition refuses.
+    api.patch_status(&name, &parameters, &Patch::Merge(body)).await
+}
+
+/// The merge patch (RFC 7396) that makes `known` into `wanted`: what is gone becomes null, what is the same is left out.
+fn difference(known: &Value, wanted: &Value) -> Value {
+    let (Some(before), Some(after)) = (known.as_object(), wanted.as_object()) else {
+        return wanted.clone();
+    };
+    let gone = before.keys().filter(|key| !after.contains_key(*key));
+    let mut patch: Map<String, Value> = gone.map(|key| (key.clone(), Value::Null)).collect();
+    for (key, value) in after {
+        match before.get(key) {
+            Some(old) if old == value => {}
+            Some(old) => {
+                patch.insert(key.clone(), difference(old, value));
+            }
+            None => {
+                patch.insert(key.clone(), value.clone());
+            }
+        }
+    }
+    Value::Object(patch)
 }
 
 /// Whether an answer says that the object was changed or replaced in between.

@@ -122,3 +122,18 @@ fn a_denied_permission_is_named_with_the_next_step() {
     );
     assert!(trouble.message.contains("grant it"), "{trouble:?}");
 }
+
+#[test]
+fn a_patch_takes_away_what_is_gone_and_leaves_an_emptied_map() {
+    let check = |known: Value, wanted: Value, expected: Value| assert_eq!(difference(&known, &wanted), expected);
+    check(json!(null), json!({"a": 1}), json!({"a": 1}));
+    check(json!({"a": 1, "b": 2}), json!({"a": 1}), json!({"b": null}));
+    check(json!({"by": {"w": 1}}), json!({"by": {}}), json!({"by": {"w": null}}));
+    check(
+        json!({"by": {"w": 1}}),
+        json!({"by": {"w": 2, "v": 1}}),
+        json!({"by": {"w": 2, "v": 1}}),
+    );
+    check(json!({"list": [1, 2]}), json!({"list": [1]}), json!({"list": [1]}));
+    check(json!({"a": 1}), json!({"a": 1}), json!({}));
+}

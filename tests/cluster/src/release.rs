@@ -184,6 +184,23 @@ impl Release {
         .expect("the release can be uninstalled");
         self.installed = false;
     }
+
+    /// Waits until nothing of an uninstalled release is left but the lease by which operators elect the one that works:
+    /// Helm did not make it, and an operator that leaves only lets go of it.
+    ///
+    /// # Panics
+    /// When something else stays.
+    pub fn left_only_its_lease(&self) {
+        until("nothing of the release is left", Duration::from_secs(90), || {
+            let mut left = self.namespace.objects()?;
+            left.remove("lease/kinex-operator");
+            if left.is_empty() {
+                Ok(())
+            } else {
+                Err(anyhow::anyhow!("{left:?}"))
+            }
+        });
+    }
 }
 
 impl Drop for Release {

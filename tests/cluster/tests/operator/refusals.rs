@@ -1,0 +1,142 @@
+//! What the operator does not play, although the API server accepted it: one condition each, with the reason and the next
+//! step, while other experiments go on.
+
+use std::fs;
+use std::time::Duration;
+
+use kinex_cluster_tests::{Release, root, until};
+use serde_json::Value;
+
+/// Name, the spec's fields, the condition's reason, and what its message says.
+const REFUSED: &[(&str, &str, &str, &str)] = &[
+    (
+        "team-many-workers",
+        "{stream: {name: team-a, initialShards: 4}, replicas: 9, preset: scale-only}",
+        "TooManyReplicas",
+        "spec.replicas asks for 9 workers, and the operator allows 8 (--max-replicas)",
+    ),
+    (
+        "team-many-shards",
+        "{stream: {name: team-a, initialShards: 40}, steps: [{name: a, pause: {for: 1s}}]}",
+        "TooManyShards",
+        "spec.stream.initialShards comes to 40 open shards, and the operator allows 32 (--max-shards)",
+    ),
+    (
+        "team-many-records",
+        "{stream: {name: team-a, initialShards: 4}, producer: {recordsPerSecond: 600}, steps: [{name: a, pause: {for: 1s}}]}",
+        "TooManyRecords",
+        "asks for 600 records per second, and the operator allows 500 (--max-records-per-second)",
+    ),
+    (
+        "team-other-stream",
+        "{stream: {name: orders, initialShards: 4}, steps: [{name: a, pause: {for: 1s}}]}",
+        "StreamNotAllowed",
+        "begin with `team-` (--stream-prefix)",
+    ),
+    (
+        "other-table",
+        "{stream: {name: team-a, initialShards: 4}, steps: [{name: a, pause: {for: 1s}}]}",
+        "StreamNotAllowed",
+        "metadata.name, which names the lease table, is `other-table`",
+    ),
+    (
+        "team-elsewhere",
+        "{stream: {name: team-a, initialShards: 4, endpointUrl: 'http://198.51.100.7:4566'}, steps: [{name: a, pause: {for: 1s}}]}",
+        "EndpointNotAllowed",
+        "the operator allows none (--allow-endpoint)",
+    ),
+    (
+        "team-crash",
+        "{stream: {name: team-a, initialShards: 4}, steps: [{name: a, killPod: {count: 1, mode: Crash}}]}",
+        "ChaosNotAllowed",
+        "the operator was started without --allow-chaos",
+    ),
+];
+
+/// Files of `deploy/experiments/invalid` that only Kinex's own checks refuse.
+const INVALID: &[&str] = &[
+    "bad-expression",
+    "settle-above-failover",
+    "timeout-below-pause",
+    "unknown-field-in-expression",
+    "unknown-step-in-expression",
+    "whole-number-against-fraction",
+];
+
+const ALLOWED: &str = "
+apiVersion: kinex.dev/v1alpha1
+kind: KinesisExperiment
+metadata: {name: team-quick}
+spec:
+  stream: {name: team-quick, initialShards: 4, deletionPolicy: Delete}
+  replicas: 2
+  balance: {stableFor: 1s, timeout: 3m}
+  steps:
+  - {name: steady, waitUntilBalanced: {}}
+";
+
+/// Waits for the condition that says what is in the way.
+fn stalled(release: &Release, name: &str, reason: &str, says: &str) {
+    until(&format!("{name} is refused: {reason}"), Duration::from_secs(60), || {
+        let status = release.experiment(name)?["status"].take();
+        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+        let found = conditions.iter().any(|condition: &Value| {
+            condition["type"] == "Stalled"
+                && condition["status"] == "True"
+                && condition["reason"] == reason
+                && condition["message"]
+                    .as_str()
+                    .is_some_and(|message| message.contains(says))
+        });
+        if found {
+            Ok(())
+        } else {
+            Err(anyhow::anyhow!("{conditions:#?}"))
+        }
+    });
+}
+
+#[test]
+#[ignore = "needs a cluster: make cluster-test"]
+fn what_is_not_allowed_is_refused_with_its_reason_and_others_go_on() {
+    let limits = [
+        "limits.replicas=8",
+        "limits.shards=32",
+        "limits.recordsPerSecond=500",
+        "limits.streamPrefixes={team-}",
+    ];
+    let release = Release::install("refusals", &limits);
+    for (name, spec, _, _) in REFUSED {
+        release.apply(&format!(
+            "{{apiVersion: kinex.dev/v1alpha1, kind: KinesisExperiment, metadata: {{name: {name}}}, spec: {spec}}}"
+        ));
+    }
+    let mut said = Vec::new();
+    for name in INVALID {
+        let text = fs::read_to_string(root().join(format!("deploy/experiments/invalid/{name}.yaml"))).unwrap();
+        release.apply(&text.replace("name: broken", &format!("name: {name}")));
+        let header = text.lines().find_map(|line| line.strip_prefix("# expect: ")).unwrap();
+        // Line and column are those of the file.
+        said.push((*name, header.splitn(3, ':').nth(2).unwrap().trim().to_owned()));
+    }
+    release.apply(ALLOWED);
+
+    for (name, _, reason, says) in REFUSED {
+        stalled(&release, name, reason, says);
+    }
+    for (name, says) in &said {
+        stalled(&release, name, "InvalidSpec", says);
+    }
+    let status = release.verdict("team-quick", Duration::from_secs(240));
+    assert_eq!(status["verdict"], "Pass", "{status:#}");
+    let sets = release
+        .namespace()
+        .kubectl(["get", "statefulsets", "-o", "name"])
+        .ok()
+        .unwrap();
+    assert_eq!(
+        sets.trim(),
+        "statefulset.apps/team-quick-consumer",
+        "a refused experiment makes nothing"
+    );
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kinex_aws::{Clients, Facts, Fault, FaultKind, Requests, patiently};
+use kinex_aws::{Clients, Facts, Fault, Requests, in_time, patiently};
 use kinex_kcl::{Worker, WorkerConfig, WorkerEvent, WorkerHandle};
 use kinex_telemetry::{Admin, Counts, Health, Metrics};
 use tokio::sync::broadcast::Receiver;
@@ -33,8 +33,6 @@ const TABLES: &str = "lease table and workers' table";
 const STREAM: &str = "stream";
 const GROUP: &str = "first look at the other workers";
 
-/// How often a stream or table is looked for that is not there yet.
-const LOOK_AGAIN: Duration = Duration::from_millis(500);
 /// What the count of requests holds.
 const REQUESTS: &str = "Requests to AWS, retries included";
 
@@ -219,24 +217,13 @@ async fn prepare(clients: &Clients, settings: &Settings, health: &Health) -> Res
     Ok(())
 }
 
-/// Asks again where that may help, and for as long as it takes while what is asked for is not there yet.
+/// Waits for what somebody else is about to make, or reports it missing.
 async fn there<T, F, Fut>(wait: bool, ask: F) -> Result<T, Fault>
 where
     F: Fn() -> Fut,
     Fut: Future<Output = Result<T, Fault>>,
 {
-    let mut told = false;
-    loop {
-        match patiently(&ask).await {
-            Err(fault) if wait && fault.kind == FaultKind::Missing => {
-                if !std::mem::replace(&mut told, true) {
-                    info!(error = %fault, "not there yet: waits for it");
-                }
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-            answer => return answer,
-        }
-    }
+    if wait { in_time(ask).await } else { patiently(ask).await }
 }
 
 /// Counts what the worker says, and notes when it has seen the others.

@@ -87,6 +87,7 @@ impl World {
             lanes: 32,
             run: Some("test".to_owned()),
             records: Some(records),
+            wait_for_stream: false,
             metrics_addr: None,
             identity_file: None,
         };

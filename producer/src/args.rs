@@ -40,6 +40,9 @@ pub struct Args {
     /// Stop after this many records
     #[arg(long, value_name = "N")]
     pub records: Option<u64>,
+    /// Wait for a stream and tables that are not there yet, instead of ending with an error or making them
+    #[arg(long)]
+    pub wait_for_stream: bool,
     /// Serve /metrics, /livez and /readyz here, e.g. 127.0.0.1:9101; port 0 takes a free one
     #[arg(long, value_name = "ADDR")]
     pub metrics_addr: Option<String>,

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-use kinex_aws::{Access, Clients, Requests, patiently};
+use kinex_aws::{Access, Clients, Requests, in_time, patiently};
 use kinex_core::audit::ProducerRow;
 use kinex_telemetry::{Admin, Counts, Health, Metrics};
 use tokio::sync::watch;
@@ -158,10 +158,20 @@ impl Plan {
 /// The stream and the application's tables are there, and the first row is written.
 async fn prepare(clients: &Clients, args: &Args, plan: &Plan) -> Result<(), Error> {
     let streams = clients.streams();
-    patiently(|| async { streams.describe(&args.stream).await.map(drop) }).await?;
+    let described = || async { streams.describe(&args.stream).await.map(drop) };
+    if args.wait_for_stream {
+        in_time(described).await?;
+    } else {
+        patiently(described).await?;
+    }
     if let Some(application) = &args.application {
         let tables = clients.tables(application);
-        patiently(|| Box::pin(tables.ensure())).await?;
+        if args.wait_for_stream {
+            // Whoever makes the stream makes the tables, and this process needs no right to.
+            in_time(|| tables.check()).await?;
+        } else {
+            patiently(|| Box::pin(tables.ensure())).await?;
+        }
         let facts = clients.facts(application);
         let row = ProducerRow::starting(plan.source.clone(), rows::now_ms());
         let body = serde_json::to_string(&row).expect("a row is JSON");

@@ -36,7 +36,7 @@ pub use access::Access;
 pub use clients::Clients;
 pub use facts::Facts;
 pub use leases::Leases;
-pub use patience::patiently;
+pub use patience::{in_time, patiently};
 pub use reader::Reader;
 pub use requests::{RequestCount, Requests};
 pub use sender::{Entry, Outcome, Sender};

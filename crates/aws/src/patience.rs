@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use kinex_kcl::ports::{Fault, FaultKind};
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 /// How long an endpoint that does not answer is asked: services that start together find each other within it, and a
 /// mistyped address is reported before its user has gone away.
@@ -12,6 +12,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 
 /// The first pause; each next one is twice as long.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// How often something that is not there yet is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(3);
@@ -39,6 +42,30 @@ where
         warn!(error = %fault, "asked again in {pause:?}");
         tokio::time::sleep(pause).await;
         next = pause * 2;
+    }
+}
+
+/// As [`patiently`], and for as long as it takes while what is asked for is not there: for programs whose stream and
+/// tables somebody else is about to make.
+///
+/// # Errors
+/// As [`patiently`], but never `Missing`.
+pub async fn in_time<T, F, Fut>(ask: F) -> Result<T, Fault>
+where
+    F: Fn() -> Fut,
+    Fut: Future<Output = Result<T, Fault>>,
+{
+    let mut told = false;
+    loop {
+        match patiently(&ask).await {
+            Err(fault) if fault.kind == FaultKind::Missing => {
+                if !std::mem::replace(&mut told, true) {
+                    info!(error = %fault, "not there yet: waits for it");
+                }
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+            answer => return answer,
+        }
     }
 }
 
@@ -93,6 +120,22 @@ mod tests {
         });
         assert_eq!(answer.await.expect("the second answer is good"), 1);
         let denied = patiently(|| async { Err::<(), _>(fault(FaultKind::Denied)) });
+        assert_eq!(denied.await.expect_err("never allowed").kind, FaultKind::Denied);
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_yet_is_waited_for_where_somebody_makes_it() {
+        let asked = AtomicU32::new(0);
+        let answer = in_time(|| async {
+            let turn = asked.fetch_add(1, Ordering::Relaxed);
+            if turn > 1 {
+                Ok(turn)
+            } else {
+                Err(fault(FaultKind::Missing))
+            }
+        });
+        assert_eq!(answer.await.expect("the third answer is good"), 2);
+        let denied = in_time(|| async { Err::<(), _>(fault(FaultKind::Denied)) });
         assert_eq!(denied.await.expect_err("never allowed").kind, FaultKind::Denied);
     }
 

@@ -67,6 +67,8 @@ fn arguments(parts: &Parts<'_>) -> Vec<String> {
     for (flag, value) in place {
         arguments.extend(value.map(|value| format!("{flag}={value}")));
     }
+    // The operator makes the stream and the tables; a pod that is there before them waits.
+    arguments.push("--wait-for-stream".to_owned());
     arguments.extend(launch::producer_arguments(&parts.spec.producer, parts.run));
     arguments
 }

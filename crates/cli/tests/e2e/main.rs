@@ -10,6 +10,7 @@ mod documents;
 mod faults;
 mod guide;
 mod makefile;
+mod orders;
 mod proof;
 mod readme;
 mod reports;

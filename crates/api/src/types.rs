@@ -131,11 +131,12 @@ fn default_initial_shards() -> i32 {
 /// How the workers behave.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.statefulSetName) == has(oldSelf.statefulSetName) && (!has(self.statefulSetName) || self.statefulSetName == oldSelf.statefulSetName)").message("consumers.statefulSetName is immutable"))]
 pub struct Consumers {
     /// What an outside change of the number of workers means: `Mirror` lets it stand and copies it to spec.replicas, `Follow` lets it stand, `Enforce` undoes it.
     #[serde(default)]
     pub scale_policy: ScalePolicy,
-    /// The StatefulSet's name; without it, the experiment's name followed by `-consumer`.
+    /// The StatefulSet's name; without it, the experiment's name followed by `-consumer`. It cannot be changed later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 52), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub stateful_set_name: Option<String>,

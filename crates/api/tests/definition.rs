@@ -86,6 +86,7 @@ fn full_status() -> Status {
         total: 40,
         open: 30,
         closed: 10,
+        newest_shard: Some("shardId-000000000039".into()),
     };
     let pod = PlannedPod {
         worker: id(),
@@ -303,7 +304,32 @@ fn an_aborted_run_is_not_resumed() {
 }
 
 #[test]
-fn a_stream_keeps_its_name() {
-    let of = |stream: &str| object(None, spec(stream, json!({ "nonce": 1 }), "5s"));
-    check_change(of("a"), of("b"), Some("immutable"));
+fn what_a_run_is_tied_to_stays_as_it_is() {
+    let of = |path: &str, value: Option<&str>| {
+        let mut object = object(None, spec("s", json!({ "nonce": 1 }), "5s"));
+        if let Some(value) = value {
+            let (above, name) = path.split_once('.').unwrap();
+            object["spec"][above][name] = json!(value);
+        }
+        object
+    };
+    check_change(
+        of("stream.name", Some("a")),
+        of("stream.name", Some("b")),
+        Some("immutable"),
+    );
+    for (path, one, other) in [
+        ("stream.endpointUrl", "http://a:1", "http://b:1"),
+        ("consumers.statefulSetName", "a", "b"),
+    ] {
+        for (old, new, refused) in [
+            (None, None, None),
+            (Some(one), Some(one), None),
+            (Some(one), Some(other), Some("immutable")),
+            (None, Some(one), Some("immutable")),
+            (Some(one), None, Some("immutable")),
+        ] {
+            check_change(of(path, old), of(path, new), refused);
+        }
+    }
 }

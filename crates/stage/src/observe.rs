@@ -123,6 +123,7 @@ impl Observer {
             Err(fault) => {
                 return World {
                     unseen: Some(fault.to_string()),
+                    seen_at: Some(now),
                     replicas,
                     ..World::default()
                 };
@@ -141,6 +142,7 @@ impl Observer {
         let workers = self.workers(&seen.workers, pods, now);
         World {
             unseen: None,
+            seen_at: Some(now),
             workers,
             replicas,
             producer_rate: seen.rate,

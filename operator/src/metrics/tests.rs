@@ -32,6 +32,7 @@ fn running() -> Status {
             total: 40,
             open: 30,
             closed: 10,
+            newest_shard: None,
         }),
         leases: Some(LeaseSummary {
             active: 30,

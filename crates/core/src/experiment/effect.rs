@@ -21,7 +21,8 @@ pub enum Effect {
         /// The creation time of the stream that is meant.
         created: Timestamp,
     },
-    /// Wants this many workers, through the scale interface.
+    /// Wants this many workers, through the scale interface; with the version that was seen as its condition, so that it
+    /// is refused when somebody scaled since.
     Scale {
         /// Workers wanted.
         replicas: u32,
@@ -31,7 +32,8 @@ pub enum Effect {
         /// What was seen.
         replicas: u32,
     },
-    /// Sends records at this rate from now on; 0 stops.
+    /// Sends records at this rate from now on; 0 stops. One that is carried out late, behind a newer one, is put right
+    /// while the run goes on, and stands when the run has ended.
     SetProducer {
         /// Records per second, all producers together.
         records_per_second: u32,
@@ -50,7 +52,8 @@ pub enum Effect {
         /// The shard next to it.
         adjacent: ShardId,
     },
-    /// Asks the stream for this many open shards (uniform scaling).
+    /// Asks the stream for this many open shards (uniform scaling). It names no shard, so that a call which is still
+    /// under way when its step has ended may undo what a later step does: a shell gives it up with its step.
     UpdateShardCount {
         /// Open shards wanted.
         target: u32,

@@ -123,6 +123,7 @@ pub(super) fn stream_summary(world: &World) -> StreamSummary {
         total,
         open,
         closed: total - open,
+        newest_shard: world.stream.shards.iter().map(|shard| &shard.id).max().cloned(),
     }
 }
 

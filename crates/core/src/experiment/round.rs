@@ -15,6 +15,8 @@ use super::{Decision, conditions};
 const TEXT_MAX: usize = 2_000;
 /// How many entries of the timeline are kept.
 const TIMELINE_MAX: usize = 50;
+/// A look that is older than this is none that was held up: a clock was set back.
+const OVERTAKEN_MAX: Duration = Duration::from_secs(5 * 60);
 /// How long Setup may take: creating a stream and starting a fleet on a cold cluster.
 const SETUP_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
@@ -84,8 +86,29 @@ impl<'a> Round<'a> {
         match (&self.world.unseen, reopened) {
             (Some(why), _) => Some(format!("cannot see the world: {why}")),
             (None, Some(id)) => Some(format!("what was read is old: it shows {id} open again")),
+            (None, None) if self.overtaken() => Some("what was read is older than what was decided since".to_owned()),
+            (None, None) if self.listed_before_the_last_step() => {
+                Some("what was read is old: it shows the shards as they were before the last step".to_owned())
+            }
             (None, None) => None,
         }
+    }
+
+    /// Whether the look began before the last thing that the run did. Whoever was held up between a look and a decision
+    /// would choose processes that are gone, and believe gone what had not yet begun.
+    fn overtaken(&self) -> bool {
+        let done = self.status.timeline.last().map(|entry| entry.at);
+        let behind = self.world.seen_at.zip(done).map(|(seen, done)| done.since(seen));
+        behind.is_some_and(|behind| !behind.is_zero() && behind <= OVERTAKEN_MAX)
+    }
+
+    /// Whether a listing ends before the newest shard that the last step saw. (How many there are says less: closed
+    /// shards leave the listing with their last record.)
+    fn listed_before_the_last_step(&self) -> bool {
+        let ended = self.status.steps.iter().rev().find_map(|step| step.stream.as_ref());
+        let newest = ended.and_then(|stream| stream.newest_shard.as_ref());
+        let shards = &self.world.stream.shards;
+        newest.is_some_and(|newest| !shards.is_empty() && shards.iter().all(|shard| shard.id < *newest))
     }
 
     /// Without sight only the clock counts: steps and runs can run out of time, and a run can be given up.

@@ -327,6 +327,9 @@ pub struct StreamSummary {
     /// Those that do not.
     #[serde(rename = "closedShards")]
     pub closed: u32,
+    /// The newest shard; a listing that ends before it is an old one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub newest_shard: Option<ShardId>,
 }
 
 /// The leases in numbers. All but `total` count runnable leases only: those whose shard has records left to read.

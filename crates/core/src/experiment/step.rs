@@ -57,6 +57,9 @@ impl Round<'_> {
         match plan {
             Ok(plan) => {
                 self.status.steps[index].plan = Some(plan);
+                if self.status.steps[index].started_at != Some(self.now) {
+                    self.note(format!("step {} is planned", spec.steps[index].name));
+                }
                 Progress::Waiting("planned".to_owned())
             }
             Err(progress) => progress,

@@ -3,6 +3,7 @@
 mod crashes;
 mod model;
 mod runs;
+mod schedules;
 
 use std::time::Duration;
 

@@ -17,6 +17,8 @@ use crate::worker::WorkerRow;
 pub struct World {
     /// Why some part could not be read; the rest is then not to be trusted.
     pub unseen: Option<String>,
+    /// When the look began, by the clock that `now` comes from; `None`: not said.
+    pub seen_at: Option<Timestamp>,
     /// The stream.
     pub stream: StreamFacts,
     /// All rows of the lease table, finished ones included; empty while there is no table.

@@ -12,10 +12,10 @@ use super::model::Model;
 use super::{spec, step};
 
 /// Numbers that look random and are the same for the same seed.
-struct Lots(u64);
+pub(super) struct Lots(pub(super) u64);
 
 impl Lots {
-    fn next(&mut self) -> u64 {
+    pub(super) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -23,7 +23,7 @@ impl Lots {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, bound: usize) -> usize {
+    pub(super) fn below(&mut self, bound: usize) -> usize {
         (self.next() % bound as u64) as usize
     }
 
@@ -32,20 +32,29 @@ impl Lots {
     }
 }
 
+/// An effect on its way.
+struct Sent {
+    effect: Effect,
+    /// What the number of workers was when it was sent.
+    generation: u64,
+    /// The steps that had begun then.
+    steps: usize,
+}
+
 /// What is stored, and what may be late.
-struct Shells {
-    stored: Status,
+pub(super) struct Shells {
+    pub(super) stored: Status,
     version: u64,
     /// What each decider last read: it may be old.
     read: [(Status, u64); 2],
     /// What was observed lately, newest last.
     views: Vec<World>,
     /// Effects on their way.
-    under_way: Vec<Effect>,
+    under_way: Vec<Sent>,
 }
 
 impl Shells {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let nothing = (Status::default(), 0);
         let (stored, version) = nothing.clone();
         Self {
@@ -58,7 +67,7 @@ impl Shells {
     }
 
     /// One of the deciders does something, or only a part of it.
-    fn act(&mut self, spec: &Spec, model: &mut Model, lots: &mut Lots) {
+    pub(super) fn act(&mut self, spec: &Spec, model: &mut Model, lots: &mut Lots) {
         self.views.push(model.observe());
         if self.views.len() > 6 {
             self.views.remove(0);
@@ -72,8 +81,17 @@ impl Shells {
         } else {
             self.views.len() - 1
         };
+        let mut seen = self.views[view].clone();
+        // Caches are old in parts of what was just looked at.
+        let old = &self.views[lots.below(self.views.len())];
+        if lots.one_in(4) {
+            seen.stream = old.stream.clone();
+        }
+        if lots.one_in(4) {
+            seen.replicas = old.replicas.clone();
+        }
         let (status, version) = self.read[who].clone();
-        let Decision { status: next, effects } = decide(spec, &status, &self.views[view], model.now);
+        let Decision { status: next, effects } = decide(spec, &status, &seen, model.now);
         if lots.one_in(8) || version != self.version {
             return; // It crashed before the write, or the write was refused.
         }
@@ -89,7 +107,11 @@ impl Shells {
         };
         for effect in effects.into_iter().take(lasts) {
             if lots.one_in(5) {
-                self.under_way.push(effect.clone());
+                self.under_way.push(Sent {
+                    effect: effect.clone(),
+                    generation: model.world.replicas.generation,
+                    steps: self.stored.steps.len(),
+                });
             }
             if !lots.one_in(6) {
                 model.apply(&effect);
@@ -98,10 +120,37 @@ impl Shells {
     }
 
     /// Effects that were on their way arrive, in any order.
-    fn deliver(&mut self, model: &mut Model, lots: &mut Lots) {
+    pub(super) fn deliver(&mut self, model: &mut Model, lots: &mut Lots) {
         while !self.under_way.is_empty() && lots.one_in(2) {
-            let effect = self.under_way.swap_remove(lots.below(self.under_way.len()));
-            model.apply(&effect);
+            let sent = self.under_way.swap_remove(lots.below(self.under_way.len()));
+            self.arrive(model, &sent);
+        }
+    }
+
+    /// What was still on its way comes last of all.
+    pub(super) fn deliver_all(&mut self, model: &mut Model) {
+        for sent in std::mem::take(&mut self.under_way) {
+            self.arrive(model, &sent);
+            model.pass(Duration::from_secs(1));
+        }
+    }
+
+    /// A scaling names the generation that it was decided for, and the API server refuses it later. A shard count can
+    /// name nothing of the kind: a shell gives such a call up with its step.
+    fn arrive(&self, model: &mut Model, sent: &Sent) {
+        let running = self.stored.steps.len() == sent.steps
+            && self
+                .stored
+                .steps
+                .last()
+                .is_some_and(|step| step.outcome == Outcome::Running);
+        let lost = match &sent.effect {
+            Effect::Scale { .. } => model.world.replicas.generation != sent.generation,
+            Effect::UpdateShardCount { .. } => !running,
+            _ => false,
+        };
+        if !lost {
+            model.apply(&sent.effect);
         }
     }
 }
@@ -135,7 +184,7 @@ fn experiment() -> Spec {
     wanted
 }
 
-fn planned(steps: &[StepResult]) -> (BTreeSet<String>, usize) {
+pub(super) fn planned(steps: &[StepResult]) -> (BTreeSet<String>, usize) {
     let plans = || steps.iter().filter_map(|step| step.plan.as_ref());
     let splits = plans()
         .flat_map(|plan| plan.splits.iter().map(|split| split.shard.to_string()))
@@ -154,11 +203,7 @@ fn check(seed: u64) {
             break;
         }
     }
-    // What was still on its way comes last of all.
-    for effect in std::mem::take(&mut shells.under_way) {
-        model.apply(&effect);
-        model.pass(Duration::from_secs(1));
-    }
+    shells.deliver_all(&mut model);
     let status = &shells.stored;
     let (splits, merges) = planned(&status.steps);
     let split: Vec<String> = model.splits.iter().map(ToString::to_string).collect();
@@ -178,7 +223,7 @@ fn check(seed: u64) {
 }
 
 #[allow(clippy::disallowed_methods, reason = "a test takes its seed from outside")]
-fn asked(name: &str) -> Option<u64> {
+pub(super) fn asked(name: &str) -> Option<u64> {
     std::env::var(name)
         .ok()
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is a number")))
@@ -186,6 +231,11 @@ fn asked(name: &str) -> Option<u64> {
 
 #[test]
 fn ten_thousand_schedules_of_crashes_split_exactly_what_was_planned() {
+    schedules(check);
+}
+
+/// The schedule that was asked for, or 10,000.
+pub(super) fn schedules(check: fn(u64)) {
     if let Some(seed) = asked("KINEX_SEED") {
         return check(seed);
     }

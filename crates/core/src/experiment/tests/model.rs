@@ -23,6 +23,8 @@ struct Process {
     incarnation: Incarnation,
     started: Timestamp,
     frozen_at: Option<Timestamp>,
+    /// When the helper beside it lets it go on.
+    thaws_at: Option<Timestamp>,
     dead_at: Option<Timestamp>,
 }
 
@@ -34,8 +36,8 @@ pub(super) struct Model {
     pub(super) splits: Vec<ShardId>,
     /// Every merge that was carried out, in order.
     pub(super) merges: Vec<(ShardId, ShardId)>,
-    /// How many processes were ended by effects.
-    pub(super) kills: u32,
+    /// The processes that were ended by effects, in order.
+    pub(super) killed: Vec<PlannedPod>,
     /// How many times streams were made.
     pub(super) streams_made: u32,
     ready_at: Timestamp,
@@ -55,7 +57,7 @@ impl Model {
             world: World::default(),
             splits: Vec::new(),
             merges: Vec::new(),
-            kills: 0,
+            killed: Vec::new(),
             streams_made: 0,
             ready_at: Timestamp(0),
             closed_at: BTreeMap::new(),
@@ -69,7 +71,10 @@ impl Model {
 
     /// What is seen now.
     pub(super) fn observe(&self) -> World {
-        self.world.clone()
+        World {
+            seen_at: Some(self.now),
+            ..self.world.clone()
+        }
     }
 
     /// Lets time pass, and everything happen that time brings.
@@ -106,13 +111,14 @@ impl Model {
                 let now = self.now;
                 if let Some(process) = self.process(pod).filter(|process| process.dead_at.is_none()) {
                     process.dead_at = Some(now);
-                    self.kills += 1;
+                    self.killed.push(pod.clone());
                 }
             }
-            Effect::Freeze { pod, .. } => {
+            Effect::Freeze { pod, milliseconds } => {
                 let now = self.now;
                 if let Some(process) = self.process(pod) {
                     process.frozen_at.get_or_insert(now);
+                    process.thaws_at = Some(now + Duration::from_millis(*milliseconds));
                 }
             }
             Effect::Thaw { pod } => {
@@ -305,6 +311,11 @@ impl Model {
             .map(|nth| WorkerId::from(format!("fleet-{nth}")))
             .collect();
         self.fleet.retain(|id, _| names.contains(id));
+        for process in self.fleet.values_mut() {
+            if process.thaws_at.take_if(|at| *at <= self.now).is_some() {
+                process.frozen_at = None;
+            }
+        }
         for id in names {
             let gone = self.fleet.get(&id).is_none_or(|process| process.dead_at.is_some());
             if gone {
@@ -316,6 +327,7 @@ impl Model {
                         incarnation,
                         started: self.now,
                         frozen_at: None,
+                        thaws_at: None,
                         dead_at: None,
                     },
                 );

@@ -117,7 +117,7 @@ fn all_ten_kinds_of_step_follow_each_other() {
     ];
     let (status, model) = run(spec(12, 4, steps));
     passes(&status);
-    assert_eq!((model.splits.len(), model.merges.len(), model.kills), (2, 2, 1));
+    assert_eq!((model.splits.len(), model.merges.len(), model.killed.len()), (2, 2, 1));
     assert!(result(&status, "freeze").seconds.unwrap() >= 30.0);
     assert_eq!(model.world.producer_rate, Some(2_000));
     assert!(model.world.workers.iter().all(|worker| !worker.frozen));

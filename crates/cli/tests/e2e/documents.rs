@@ -66,5 +66,5 @@ fn the_commands_of_the_runbooks_exist() {
             seen += 1;
         }
     }
-    assert!(seen > 10, "only {seen} commands were found");
+    assert!(seen >= 10, "only {seen} commands were found");
 }

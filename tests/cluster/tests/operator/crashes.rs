@@ -120,5 +120,5 @@ fn the_leases_of_a_consumer_that_crashed_move_before_it_would_be_missed() {
             .ok_or_else(|| anyhow::anyhow!("{report}"))
     })
     .value;
-    assert!(report.contains("<td>Ended</td>"), "{report}");
+    assert!(report.contains("<td>owner ended</td>"), "{report}");
 }

@@ -8,7 +8,6 @@ use kinex_core::experiment::{Spec, Status, Timestamp};
 use kinex_stage::Subject;
 use kinex_stage::outcome::{self, Facts};
 use kinex_stage::report;
-use kinex_stage::report::summary::Records;
 use kube::ResourceExt;
 use tracing::{info, warn};
 
@@ -58,18 +57,12 @@ pub(crate) async fn keep(
     let records = match scene.observer.judge(now).await {
         Ok(records) if records.missing > 0 && !late => return Ok(()),
         Err(_) if !late => return Ok(()),
-        Ok(records) => Some(records).filter(|records| *records != Default::default()),
+        Ok(records) => outcome::audited(records),
         Err(_) => None,
     };
     let facts = Facts {
         endpoint: scene.key.endpoint.clone(),
-        records: records.map(|r| Records {
-            produced: r.produced,
-            delivered: r.delivered,
-            missing: r.missing,
-            duplicates: r.duplicates,
-            reordered: r.reordered,
-        }),
+        records,
         requests: std::collections::BTreeMap::new(),
         samples: scene.samples.clone(),
     };

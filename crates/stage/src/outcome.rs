@@ -1,16 +1,12 @@
 //! From the last status of a run to what its report says.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use kinex_core::experiment::{Action, ChildFacts, Spec, Status, StepResult, StreamSummary, Timestamp, World};
+use kinex_core::experiment::{Action, Spec, Status, StepResult, StreamSummary, Timestamp, World};
 
 use crate::observe::Observer;
 use crate::report::recording::{Gap, LeaseLine, Move, Recording, Sample};
 use crate::report::summary::{Lineage, Phase, Records, Requests, Shards, Step, Summary};
-
-/// A child that starts so soon has waited for nobody, even when its parents had ended by then. The same as in assertions.
-const AT_ONCE: Duration = Duration::from_secs(5);
 
 /// Everything that the report is made of, beside the status.
 pub struct Facts {
@@ -82,6 +78,24 @@ pub fn recording(spec: &Spec, status: &Status, world: &World, observer: &Observe
             .collect(),
         leases: world.leases.iter().map(LeaseLine::from).collect(),
     }
+}
+
+/// What the audit found, as the report has it; none when there was nothing to audit.
+pub fn audited(found: kinex_core::audit::Records) -> Option<Records> {
+    let kinex_core::audit::Records {
+        produced,
+        delivered,
+        missing,
+        duplicates,
+        reordered,
+    } = found;
+    (found != Default::default()).then_some(Records {
+        produced,
+        delivered,
+        missing,
+        duplicates,
+        reordered,
+    })
 }
 
 /// How many runnable leases each live worker reads; workers with none are included.
@@ -212,21 +226,12 @@ fn described(action: &Action, replicas: &mut u32) -> Option<String> {
 
 fn lineage(world: &World) -> Lineage {
     let children = &world.children;
-    let at_once = |child: &ChildFacts| {
-        child
-            .started
-            .is_some_and(|started| started.since(child.appeared) <= AT_ONCE)
-    };
-    let before_end = |child: &&ChildFacts| match (child.started, child.parents_ended) {
-        (Some(started), Some(ended)) => started < ended || at_once(child),
-        (started, _) => started.is_some(),
-    };
     let delays = children
         .iter()
         .filter_map(|child| Some(child.started?.seconds_after(child.appeared).max(0.0)));
     Lineage {
         children: children.len(),
-        children_started_before_parent_end: children.iter().filter(before_end).count(),
+        children_started_before_parent_end: children.iter().filter(|child| child.unwaiting()).count(),
         start_delay_seconds_max: delays.max_by(f64::total_cmp).map(round),
     }
 }

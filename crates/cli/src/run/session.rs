@@ -13,7 +13,7 @@ use kinex_core::lease::Process as ProcessId;
 use kinex_embedded::{Endpoints, Options};
 use kinex_stage::outcome::{self, Facts};
 use kinex_stage::report::recording::Sample;
-use kinex_stage::report::summary::{Records, Summary};
+use kinex_stage::report::summary::Summary;
 use kinex_stage::{Observer, Witness, launch};
 
 use super::Args;
@@ -372,19 +372,7 @@ impl Session {
         self.fleet
             .stop(if hurry { Duration::from_secs(8) } else { LEAVE }, wall)
             .await;
-        let records = self
-            .observer
-            .judge(wall())
-            .await
-            .ok()
-            .filter(|records| *records != Default::default());
-        let records = records.map(|r| Records {
-            produced: r.produced,
-            delivered: r.delivered,
-            missing: r.missing,
-            duplicates: r.duplicates,
-            reordered: r.reordered,
-        });
+        let records = self.observer.judge(wall()).await.ok().and_then(outcome::audited);
         if !self.status.phase.ended() {
             self.status.verdict = Verdict::Aborted;
             self.status

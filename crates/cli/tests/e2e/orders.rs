@@ -3,7 +3,7 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use kinex_aws::{Access, Clients, Leases};
+use kinex_aws::{Clients, Leases};
 use kinex_core::id::{Incarnation, WorkerId};
 use kinex_core::lease::Process as ProcessId;
 use kinex_core::worker::{Departure, WorkerRow, WorkerWrite};
@@ -28,13 +28,7 @@ struct World {
 impl World {
     fn start() -> Self {
         let emulator = Emulator::start(&["--create-stream", &format!("{STREAM}:4")]);
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let clients = runtime
-            .block_on(Clients::connect(&Access::endpoint(&emulator.url)))
-            .unwrap();
+        let (runtime, clients) = emulator.connect();
         let directory = tempfile::tempdir().unwrap();
         Self {
             emulator,
@@ -262,13 +256,7 @@ fn a_consumer_waits_for_a_stream_that_is_about_to_be_made() {
     let emulator = Emulator::start(&[]);
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("consumer.log");
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap();
-    let clients = runtime
-        .block_on(Clients::connect(&Access::endpoint(&emulator.url)))
-        .unwrap();
+    let (runtime, clients) = emulator.connect();
     let mut command = emulator.kinex("consumer", STREAM);
     command
         .args(["--worker-id", WORKER, "--exit-with-parent"])

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use kinex_aws::{Access, Clients, Leases};
+use kinex_aws::{Clients, Leases};
 use kinex_core::audit::{Records, judge};
 use kinex_core::id::{Incarnation, WorkerId};
 use kinex_core::member::Written;
@@ -31,13 +31,7 @@ impl Fleet {
     fn start(failover_after: Duration) -> Self {
         let emulator = Emulator::start(&["--create-stream", &format!("{STREAM}:30")]);
         let directory = tempfile::tempdir().unwrap();
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let clients = runtime
-            .block_on(Clients::connect(&Access::endpoint(&emulator.url)))
-            .unwrap();
+        let (runtime, clients) = emulator.connect();
         let consumers = (1..=5).map(|n| format!("pod-{n}")).map(|name| {
             let mut command = emulator.kinex("consumer", STREAM);
             command

@@ -6,7 +6,9 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use kinex_aws::{Access, Clients};
 use serde_json::Value;
+use tokio::runtime::Runtime;
 
 /// Nothing here takes longer, unless it hangs.
 pub(crate) const LIMIT: Duration = Duration::from_secs(180);
@@ -128,6 +130,18 @@ impl Emulator {
             _process: process,
             url: listening["kinesis"].as_str().unwrap().to_owned(),
         }
+    }
+
+    /// Clients of it, and what their requests are waited for with.
+    pub(crate) fn connect(&self) -> (Runtime, Clients) {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let clients = runtime
+            .block_on(Clients::connect(&Access::endpoint(&self.url)))
+            .unwrap();
+        (runtime, clients)
     }
 
     /// A command about a stream there.

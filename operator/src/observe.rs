@@ -125,13 +125,17 @@ pub(crate) async fn look(scene: &mut Scene, cluster: &Cluster, ended: Vec<pods::
     world.failures.append(&mut scene.failures);
     // A producer that does not run sends nothing, whatever it was told.
     world.producer_rate = world.producer_rate.filter(|rate| *rate == 0 || cluster.producer_runs());
-    if world.unseen.is_some() {
-        scene.unseen_since.get_or_insert(now);
-    } else {
-        scene.unseen_since = None;
+    since(&mut scene.unseen_since, world.unseen.is_some(), now);
+    since(&mut scene.down_since, world.replicas.problem.is_some(), now);
+    if world.unseen.is_none() {
         scene.seen = Some(world.clone());
     }
     world
+}
+
+/// Keeps from when on something holds without a break.
+fn since(begun: &mut Option<Timestamp>, holds: bool, now: Timestamp) {
+    *begun = holds.then(|| begun.unwrap_or(now));
 }
 
 async fn read(scene: &mut Scene, cluster: &Cluster, now: Timestamp) -> World {

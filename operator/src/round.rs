@@ -35,8 +35,8 @@ const PERIOD_BLIND: Duration = Duration::from_secs(1);
 const PERIOD_IDLE: Duration = Duration::from_secs(15);
 /// After somebody else wrote.
 const AGAIN: Duration = Duration::from_millis(250);
-/// An endpoint that is away for less than this is not worth a condition.
-const BLIND_WORTH_TELLING: Duration = Duration::from_secs(5);
+/// What is in the way for less than this is not worth a condition: pods start, endpoints fail over.
+const WORTH_TELLING: Duration = Duration::from_secs(5);
 
 /// How a look ended, and when the next one is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -207,6 +207,7 @@ async fn play(
     if trouble.is_some() {
         context.meters.failed(Failure::Observe);
     }
+    let trouble = trouble.or_else(|| lame(scene, &world, now).filter(|_| !status.phase.ended()));
     let reported = reported(scene, &status, now);
     status::complete(&mut status, &stored, trouble.as_ref(), reported, now);
     let runs = !status.phase.ended() && status.run_nonce.is_some();
@@ -305,14 +306,26 @@ fn reported(scene: &Scene, status: &Status, now: Timestamp) -> bool {
 /// What is said when the endpoint has been away for a while.
 fn blind(scene: &Scene, world: &World, now: Timestamp) -> Option<Trouble> {
     let why = world.unseen.as_ref()?;
-    let since = scene.unseen_since?;
-    (now.since(since) >= BLIND_WORTH_TELLING).then(|| Trouble {
+    lasts(scene.unseen_since, now).then(|| Trouble {
         reason: "EndpointUnreadable",
         message: format!(
             "{} cannot be read: {why}; the run goes on by itself when it answers again",
             scene.key.endpoint
         ),
     })
+}
+
+/// What is said when some pod has not come up for a while: its steps would only end by their time.
+fn lame(scene: &Scene, world: &World, now: Timestamp) -> Option<Trouble> {
+    let why = world.replicas.problem.as_ref()?;
+    lasts(scene.down_since, now).then(|| Trouble {
+        reason: "PodsNotReady",
+        message: format!("{why}; the run goes on by itself when its pods come up"),
+    })
+}
+
+fn lasts(since: Option<Timestamp>, now: Timestamp) -> bool {
+    since.is_some_and(|since| now.since(since) >= WORTH_TELLING)
 }
 
 /// Says why an experiment does not go on, and does nothing else about it.

@@ -85,6 +85,8 @@ pub(crate) struct Scene {
     pub(crate) seen: Option<World>,
     /// Since when something cannot be seen.
     pub(crate) unseen_since: Option<Timestamp>,
+    /// Since when some pod does not come up.
+    pub(crate) down_since: Option<Timestamp>,
     /// The newest process of each worker, by its own row.
     pub(crate) processes: BTreeMap<WorkerId, ProcessRow>,
     /// Effects on pods and scale that were refused since the last look.
@@ -122,6 +124,7 @@ impl Scene {
             samples: Vec::new(),
             seen: None,
             unseen_since: None,
+            down_since: None,
             processes: BTreeMap::new(),
             failures: Vec::new(),
             ordered: BTreeSet::new(),

@@ -37,21 +37,24 @@ pub(crate) fn complete(
 ) {
     let ended = status.phase.ended();
     let done = ended && reported;
-    let stands = |kind: &str| {
-        status
-            .conditions
-            .iter()
-            .any(|one| one.kind == kind && one.status == "True")
-    };
-    let stands = stands("StreamReady") && stands("WorkersReady");
+    let awaited = ["StreamReady", "WorkersReady"].into_iter().find_map(|kind| {
+        let found = status.conditions.iter().find(|one| one.kind == kind);
+        match found {
+            Some(one) if one.status == "True" => None,
+            Some(one) => Some(one.message.clone()),
+            None => Some("the stream and the workers were not looked at yet".to_owned()),
+        }
+    });
     let verdict = format!("{:?}", status.verdict);
     let said = status.message.clone().unwrap_or_default();
     let step = status.step.clone().unwrap_or_else(|| format!("{:?}", status.phase));
     let stalled = trouble.map(|trouble| (trouble.reason, trouble.message.clone()));
     let ready = match &stalled {
         Some((reason, message)) => (false, *reason, message.clone()),
-        None if stands => (true, "Ready", "the stream and the workers are ready".to_owned()),
-        None => (false, "NotReady", "the stream or the workers are not ready".to_owned()),
+        None => match awaited {
+            None => (true, "Ready", "the stream and the workers are ready".to_owned()),
+            Some(message) => (false, "NotReady", message),
+        },
     };
     let reconciling = match (done, ended, &stalled) {
         (true, _, _) => (false, "RunEnded", "nothing is left to do".to_owned()),

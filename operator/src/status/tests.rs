@@ -83,6 +83,20 @@ fn the_conditions_follow_the_run() {
 }
 
 #[test]
+fn what_is_waited_for_is_said_where_everybody_looks() {
+    let stored = status(Phase::Setup, Verdict::Awaited, false);
+    let mut found = stored.clone();
+    found.conditions[0].status = "True".to_owned();
+    found.conditions[1].message = "waiting for 3 workers: 1 live, 1 of them ready".to_owned();
+    complete(&mut found, &stored, None, false, NOW);
+    let ready = found.conditions.iter().find(|one| one.kind == "Ready").unwrap();
+    assert_eq!(
+        (ready.status.as_str(), ready.message.as_str()),
+        ("False", "waiting for 3 workers: 1 live, 1 of them ready")
+    );
+}
+
+#[test]
 fn a_condition_keeps_its_time_while_its_truth_is_the_same() {
     let mut stored = status(Phase::Running, Verdict::Awaited, true);
     complete(&mut stored.clone(), &stored, None, false, EARLIER);

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use kinex_cluster_tests::{Release, root, until};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Name, the spec's fields, the condition's reason, and what its message says.
 const REFUSED: &[(&str, &str, &str, &str)] = &[
@@ -74,6 +74,56 @@ spec:
   steps:
   - {name: steady, waitUntilBalanced: {}}
 ";
+
+const PULLED: &str = "
+apiVersion: kinex.dev/v1alpha1
+kind: KinesisExperiment
+metadata: {name: pulled}
+spec:
+  stream: {name: pulled, initialShards: 4, deletionPolicy: Delete}
+  replicas: 2
+  balance: {stableFor: 1s, timeout: 5m}
+  steps:
+  - {name: steady, timeout: 10m, waitUntilBalanced: {}}
+";
+
+/// Starts the operator anew with another image for the programs that it runs.
+fn with_image(release: &Release, image: &str) {
+    let operator = release.namespace().get("deployment/kinex-operator").unwrap();
+    let mut arguments = operator["spec"]["template"]["spec"]["containers"][0]["args"].clone();
+    let of_image = arguments.as_array_mut().unwrap().iter_mut();
+    let mut of_image = of_image.filter(|argument| argument.as_str().unwrap().starts_with("--image="));
+    *of_image.next().unwrap() = format!("--image={image}").into();
+    let patch = json!([{"op": "replace", "path": "/spec/template/spec/containers/0/args", "value": arguments}]);
+    let patch = patch.to_string();
+    release
+        .namespace()
+        .kubectl(["patch", "deployment/kinex-operator", "--type=json", "-p", &patch])
+        .ok()
+        .unwrap();
+    let rollout = ["rollout", "status", "deployment/kinex-operator", "--timeout=3m"];
+    release.namespace().kubectl(rollout).ok().unwrap();
+}
+
+#[test]
+#[ignore = "needs a cluster: make cluster-test"]
+fn an_image_that_does_not_exist_is_named_and_the_run_goes_on_with_another() {
+    let release = Release::install("image", &[]);
+    let operator = release.namespace().get("deployment/kinex-operator").unwrap();
+    let image = operator["spec"]["template"]["spec"]["containers"][0]["image"].clone();
+    // Nobody answers there, on a cluster with a way out either.
+    with_image(&release, "127.0.0.1:9/kinex:none");
+    release.apply(PULLED);
+    stalled(
+        &release,
+        "pulled",
+        "PodsNotReady",
+        "the image 127.0.0.1:9/kinex:none cannot be pulled; check its name, and the operator's --image",
+    );
+    with_image(&release, image.as_str().unwrap());
+    let status = release.verdict("pulled", Duration::from_secs(300));
+    assert_eq!(status["verdict"], "Pass", "{status:#}");
+}
 
 /// Waits for the condition that says what is in the way.
 fn stalled(release: &Release, name: &str, reason: &str, says: &str) {

@@ -6,6 +6,7 @@
 mod chart;
 mod crashes;
 mod guide;
+mod leaving;
 mod refusals;
 mod rollout;
 mod sharing;

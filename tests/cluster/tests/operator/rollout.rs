@@ -1,5 +1,6 @@
 //! A rolling update of the consumers, and consumers without an operator.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use kinex_cluster_tests::{Endpoint, Release, until};
@@ -49,7 +50,8 @@ fn a_rolling_update_loses_nothing() {
     let release = Release::install("rollout", &[]);
     release.apply(ROLLED);
     let _ = release.begun("rolled", "hold", Duration::from_secs(180));
-    let before = pods(&release);
+    let endpoint = Endpoint::open(release.namespace()).unwrap();
+    let (before, owned_before) = (pods(&release), owned(&endpoint, "rolled").unwrap());
     let restart = ["rollout", "restart", "statefulset/rolled-consumer"];
     release.namespace().kubectl(restart).ok().unwrap();
     let rolled = ["rollout", "status", "statefulset/rolled-consumer", "--timeout=5m"];
@@ -68,13 +70,25 @@ fn a_rolling_update_loses_nothing() {
         serde_json::from_str::<Value>(text).map_err(anyhow::Error::from)
     })
     .value;
-    let moves: Vec<&Value> = summary["steps"]
-        .as_array()
-        .unwrap()
+    let steps = summary["steps"].as_array().unwrap().iter();
+    let moves: Vec<&Value> = steps.map(|step| &step["moves"]).collect();
+    let owned_after = owned(&endpoint, "rolled").unwrap();
+    let times_taken = |(lease, (_, epoch)): (&String, &(String, u64))| owned_after[lease].1 - epoch;
+    let taken: Vec<u64> = owned_before.iter().map(times_taken).collect();
+    let elsewhere = owned_before
         .iter()
-        .map(|step| &step["moves"])
-        .collect();
-    println!("moves by step {moves:?}, records {}", summary["records"]);
+        .filter(|(lease, (owner, _))| owned_after[*lease].0 != *owner);
+    println!(
+        "{} leases taken {} times, {} of them are elsewhere than before; moves by step {moves:?}, records {}",
+        taken.len(),
+        taken.iter().sum::<u64>(),
+        elsewhere.count(),
+        summary["records"]
+    );
+    assert!(
+        taken.len() == 20 && taken.iter().all(|times| *times > 0),
+        "every pod was replaced, so somebody took every lease: {taken:?}"
+    );
     assert_eq!(summary["records"]["missing"], 0);
 }
 
@@ -87,18 +101,13 @@ fn a_consumer_that_is_killed_comes_back_without_an_operator() {
     release.scale_operator(0);
 
     let endpoint = Endpoint::open(release.namespace()).unwrap();
-    let shares = || -> anyhow::Result<Vec<(String, u64)>> {
-        let view = endpoint.kinex("view-dist", "alone", "alone")?;
-        let workers = view["workers"].as_array().into_iter().flatten();
-        let share = |worker: &Value| {
-            (
-                worker["started"].to_string(),
-                worker["leases"].as_u64().unwrap_or_default(),
-            )
-        };
-        Ok(workers.map(share).collect())
-    };
-    let before = shares().unwrap();
+    let before = owned(&endpoint, "alone").unwrap();
+    let lost: Vec<&String> = before
+        .iter()
+        .filter(|(_, (owner, _))| owner == "alone-consumer-2")
+        .map(|(lease, _)| lease)
+        .collect();
+    assert_eq!(lost.len(), 4, "{before:?}");
     let killed = [
         "delete",
         "pod",
@@ -108,20 +117,44 @@ fn a_consumer_that_is_killed_comes_back_without_an_operator() {
         "--wait=false",
     ];
     release.namespace().kubectl(killed).ok().unwrap();
-    let waited = until(
-        "five consumers, one of them new, share the leases",
-        Duration::from_secs(90),
-        || {
-            let now = shares()?;
-            let even = now.len() == 5 && now.iter().all(|(_, leases)| *leases == 4);
-            if even && now != before {
-                Ok(())
-            } else {
-                Err(anyhow::anyhow!("{now:?}"))
-            }
-        },
+    let taken = until("its leases are taken", Duration::from_secs(90), || {
+        let now = owned(&endpoint, "alone")?;
+        // Whoever takes a lease raises its epoch, be it the pod's successor of the same name.
+        if lost.iter().all(|lease| now[*lease].1 > before[*lease].1) {
+            Ok(())
+        } else {
+            Err(anyhow::anyhow!("{now:?}"))
+        }
+    });
+    println!(
+        "every lease is owned again {:.1} s after the kill",
+        taken.after.as_secs_f64()
     );
-    println!("4 leases each {:.1} s after the kill", waited.after.as_secs_f64());
+    let even = until("five consumers share the leases", Duration::from_secs(90), || {
+        let mut shares = BTreeMap::<String, usize>::new();
+        for (owner, _) in owned(&endpoint, "alone")?.into_values() {
+            *shares.entry(owner).or_default() += 1;
+        }
+        if shares.len() == 5 && shares.values().all(|leases| *leases == 4) {
+            Ok(())
+        } else {
+            Err(anyhow::anyhow!("{shares:?}"))
+        }
+    });
+    println!("4 leases each {:.1} s later", even.after.as_secs_f64());
     drop(endpoint);
     release.scale_operator(1);
+}
+
+/// Owner and epoch of each lease of an experiment whose stream has its name, by the table.
+fn owned(endpoint: &Endpoint, name: &str) -> anyhow::Result<BTreeMap<String, (String, u64)>> {
+    let table = endpoint.kinex("export", name, name)?;
+    let rows = table.as_array().into_iter().flatten();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    Ok(rows
+        .map(|row| {
+            let epoch = row["epoch"].as_u64().unwrap_or_default();
+            (text(&row["leaseKey"]), (text(&row["leaseOwner"]), epoch))
+        })
+        .collect())
 }

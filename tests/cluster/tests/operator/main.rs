@@ -10,3 +10,4 @@ mod leaving;
 mod refusals;
 mod rollout;
 mod sharing;
+mod signals;

@@ -14,6 +14,8 @@ use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 
+use crate::claim;
+
 /// What holds a deleted experiment until its stream is deleted.
 pub(crate) const FINALIZER: &str = "kinex.dev/cleanup";
 /// Who owns the finalizer.
@@ -80,14 +82,18 @@ pub(crate) async fn stop_programs(client: &Client, namespace: &str, set: &str, p
 /// Deletes the stream and the tables. What is gone already is no error.
 ///
 /// # Errors
-/// What the endpoint says, or that it says nothing.
-pub(crate) async fn delete(subject: &Subject) -> Result<(), String> {
+/// What the endpoint says, or that it says nothing; that the tables belong to somebody else: then nothing is deleted.
+pub(crate) async fn delete(subject: &Subject, namespace: &str) -> Result<(), String> {
+    let tables = subject.clients.tables(&subject.application);
+    let words = |fault: Fault| fault.to_string();
     let deleting = async {
-        gone(subject.clients.streams().delete(&subject.stream).await.map(drop))?;
-        gone(subject.clients.tables(&subject.application).delete().await)
+        gone(tables.check().await).map_err(words)?;
+        claim::check(subject, namespace).await?;
+        gone(subject.clients.streams().delete(&subject.stream).await.map(drop)).map_err(words)?;
+        gone(tables.delete().await).map_err(words)
     };
     match tokio::time::timeout(PATIENCE, Box::pin(deleting)).await {
-        Ok(answer) => answer.map_err(|fault| fault.to_string()),
+        Ok(answer) => answer,
         Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
     }
 }

@@ -144,9 +144,11 @@ impl Hands<'_> {
         }
     }
 
-    /// Scales through the scale interface, and only when the number is another one.
+    /// Scales through the scale interface, only when the number is another one, and only the set that was seen: when
+    /// somebody scaled it meanwhile, that is decided upon first.
     async fn scale(&self, replicas: u32) -> Result<(), Refused> {
-        if self.cluster.set.as_ref().is_some_and(|set| wanted(set) == replicas) {
+        let seen = self.cluster.set.as_deref();
+        if seen.is_some_and(|set| wanted(set) == replicas) {
             return Ok(());
         }
         let api: Api<StatefulSet> = Api::namespaced(self.client.clone(), &self.namespace());
@@ -155,7 +157,10 @@ impl Hands<'_> {
             ..PatchParams::default()
         };
         info!(experiment = self.experiment.name_any(), replicas, "scale the workers");
-        let patch = Patch::Merge(json!({ "spec": { "replicas": replicas } }));
+        let patch = Patch::Merge(json!({
+            "metadata": { "resourceVersion": seen.and_then(ResourceExt::resource_version) },
+            "spec": { "replicas": replicas },
+        }));
         let scaled = api.patch_scale(self.set, &parameters, &patch).await;
         self.meters.api_write("statefulsets/scale", "patch");
         done(scaled, "scale the workers")
@@ -225,7 +230,8 @@ impl Hands<'_> {
         format!("{nonce}/{}", step.unwrap_or("-"))
     }
 
-    fn namespace(&self) -> String {
+    /// Where the experiment is.
+    pub(crate) fn namespace(&self) -> String {
         self.experiment.namespace().unwrap_or_default()
     }
 }

@@ -158,7 +158,7 @@ async fn clean(context: &Context, experiment: &KinesisExperiment) -> Result<bool
         stream: spec.stream.name.clone(),
         application: spec.name.clone(),
     };
-    cleanup::delete(&subject).await.map(|()| true)
+    cleanup::delete(&subject, &namespace).await.map(|()| true)
 }
 
 async fn give_up(context: &Context, experiment: &KinesisExperiment, why: &str) {

@@ -17,6 +17,7 @@ pub mod permissions;
 pub mod settings;
 
 pub mod apply;
+mod claim;
 mod cleanup;
 mod controller;
 mod effects;

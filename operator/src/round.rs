@@ -283,7 +283,7 @@ async fn act(
     status: &Status,
     effects: Vec<Effect>,
 ) {
-    if let Err(trouble) = workload::prepare(scene, status).await {
+    if let Err(trouble) = workload::prepare(scene, &hands.namespace(), status).await {
         scene.trouble = Some(trouble);
         return;
     }

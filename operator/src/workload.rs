@@ -7,6 +7,7 @@ use kinex_kcl::ports::FaultKind;
 
 use crate::apply::Live;
 use crate::build;
+use crate::claim;
 use crate::controller::Context;
 use crate::effects::Hands;
 use crate::observe::{Cluster, wanted};
@@ -18,8 +19,8 @@ const DRIFT: Duration = Duration::from_secs(60);
 /// From one try that was refused to the next.
 const RETRY: Duration = Duration::from_secs(5);
 
-/// Makes the tables of a run that begins. Those of another program are never touched.
-pub(crate) async fn prepare(scene: &mut Scene, status: &Status) -> Result<(), Trouble> {
+/// Makes the tables of a run that begins. Those of another program or namespace are never touched.
+pub(crate) async fn prepare(scene: &mut Scene, namespace: &str, status: &Status) -> Result<(), Trouble> {
     if scene.prepared {
         return Ok(());
     }
@@ -34,6 +35,7 @@ pub(crate) async fn prepare(scene: &mut Scene, status: &Status) -> Result<(), Tr
             },
             message: format!("{fault}; the tables are named after the experiment, and the run waits for them"),
         })?;
+        Box::pin(claim::claim(&scene.subject, namespace)).await?;
     }
     scene.prepared = status.run_nonce.is_some();
     Ok(())

@@ -106,6 +106,29 @@ impl Release {
         .value
     }
 
+    /// Waits for the condition that says what is in the way of an experiment.
+    ///
+    /// # Panics
+    /// When it does not come to that.
+    pub fn stalled(&self, name: &str, reason: &str, says: &str) {
+        until(&format!("{name} is stalled: {reason}"), Duration::from_secs(60), || {
+            let status = self.experiment(name)?["status"].take();
+            let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
+            let found = conditions.iter().any(|condition| {
+                let message = condition["message"].as_str().unwrap_or_default();
+                condition["type"] == "Stalled"
+                    && condition["status"] == "True"
+                    && condition["reason"] == reason
+                    && message.contains(says)
+            });
+            if found {
+                Ok(())
+            } else {
+                Err(anyhow::anyhow!("{conditions:#?}"))
+            }
+        });
+    }
+
     /// Ends the operator's process by SIGKILL, with the kubelet's means: no grace. Returns the pod that was killed.
     ///
     /// # Panics

@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::Duration;
 
-use kinex_cluster_tests::{Release, root, until};
+use kinex_cluster_tests::{Release, root};
 use serde_json::{Value, json};
 
 /// Name, the spec's fields, the condition's reason, and what its message says.
@@ -75,12 +75,13 @@ spec:
   - {name: steady, waitUntilBalanced: {}}
 ";
 
-const PULLED: &str = "
+/// A run that needs nothing but its pods.
+const SMALL: &str = "
 apiVersion: kinex.dev/v1alpha1
 kind: KinesisExperiment
-metadata: {name: pulled}
+metadata: {name: small}
 spec:
-  stream: {name: pulled, initialShards: 4, deletionPolicy: Delete}
+  stream: {name: small, initialShards: 4, deletionPolicy: Delete}
   replicas: 2
   balance: {stableFor: 1s, timeout: 5m}
   steps:
@@ -113,37 +114,47 @@ fn an_image_that_does_not_exist_is_named_and_the_run_goes_on_with_another() {
     let image = operator["spec"]["template"]["spec"]["containers"][0]["image"].clone();
     // Nobody answers there, on a cluster with a way out either.
     with_image(&release, "127.0.0.1:9/kinex:none");
-    release.apply(PULLED);
-    stalled(
-        &release,
-        "pulled",
+    release.apply(SMALL);
+    release.stalled(
+        "small",
         "PodsNotReady",
         "the image 127.0.0.1:9/kinex:none cannot be pulled; check its name, and the operator's --image",
     );
     with_image(&release, image.as_str().unwrap());
-    let status = release.verdict("pulled", Duration::from_secs(300));
+    let status = release.verdict("small", Duration::from_secs(300));
     assert_eq!(status["verdict"], "Pass", "{status:#}");
 }
 
-/// Waits for the condition that says what is in the way.
-fn stalled(release: &Release, name: &str, reason: &str, says: &str) {
-    until(&format!("{name} is refused: {reason}"), Duration::from_secs(60), || {
-        let status = release.experiment(name)?["status"].take();
-        let conditions = status["conditions"].as_array().cloned().unwrap_or_default();
-        let found = conditions.iter().any(|condition: &Value| {
-            condition["type"] == "Stalled"
-                && condition["status"] == "True"
-                && condition["reason"] == reason
-                && condition["message"]
-                    .as_str()
-                    .is_some_and(|message| message.contains(says))
-        });
-        if found {
-            Ok(())
-        } else {
-            Err(anyhow::anyhow!("{conditions:#?}"))
-        }
-    });
+#[test]
+#[ignore = "needs a cluster: make cluster-test"]
+fn a_permission_that_is_missing_is_named_and_the_run_goes_on_when_it_is_granted() {
+    let release = Release::install("denied", &[]);
+    let grant = |rules: &Value| {
+        let patch = json!({ "rules": rules }).to_string();
+        release
+            .namespace()
+            .kubectl(["patch", "role/kinex-operator", "--type=merge", "-p", &patch])
+            .ok()
+            .unwrap();
+    };
+    let rules = release.namespace().get("role/kinex-operator").unwrap()["rules"].take();
+    let mut fewer = rules.clone();
+    let resources = |rule: &Value| rule["resources"].to_string();
+    fewer
+        .as_array_mut()
+        .unwrap()
+        .retain(|rule| !resources(rule).contains("statefulsets/scale"));
+    assert_ne!(fewer, rules);
+    grant(&fewer);
+    release.apply(&SMALL.replace("small", "denied"));
+    release.stalled(
+        "denied",
+        "PermissionDenied",
+        r#"cannot patch resource "statefulsets/scale""#,
+    );
+    grant(&rules);
+    let status = release.verdict("denied", Duration::from_secs(300));
+    assert_eq!(status["verdict"], "Pass", "{status:#}");
 }
 
 #[test]
@@ -172,10 +183,10 @@ fn what_is_not_allowed_is_refused_with_its_reason_and_others_go_on() {
     release.apply(ALLOWED);
 
     for (name, _, reason, says) in REFUSED {
-        stalled(&release, name, reason, says);
+        release.stalled(name, reason, says);
     }
     for (name, says) in &said {
-        stalled(&release, name, "InvalidSpec", says);
+        release.stalled(name, "InvalidSpec", says);
     }
     let status = release.verdict("team-quick", Duration::from_secs(240));
     assert_eq!(status["verdict"], "Pass", "{status:#}");

@@ -1,8 +1,9 @@
-//! Scaling belongs to whoever scales: what `kubectl scale` sets stands, and is recorded.
+//! What belongs to whom: what `kubectl scale` sets stands and is recorded, and the tables of one namespace's experiment
+//! are never another's.
 
 use std::time::Duration;
 
-use kinex_cluster_tests::{Release, until};
+use kinex_cluster_tests::{Endpoint, Release, until};
 use serde_json::Value;
 
 const HELD: &str = "
@@ -81,4 +82,45 @@ fn kubectl_scale_stands_is_mirrored_and_recorded() {
         .ok()
         .unwrap();
     agreed(&release, 3);
+}
+
+#[test]
+#[ignore = "needs a cluster: make cluster-test"]
+fn an_experiment_of_the_same_name_elsewhere_leaves_the_tables_alone() {
+    let first = Release::install("first", &[]);
+    first.apply(HELD);
+    let _ = first.begun("held", "hold", Duration::from_secs(180));
+
+    let url = format!("http://kinex-endpoint.{}.svc:4566", first.namespace().name());
+    let allowed = format!("limits.endpoints={{{url}}}");
+    let second = Release::install("second", &[&allowed, "cleanupTimeout=5s"]);
+    let before = second.namespace().objects().unwrap();
+    second.apply(&HELD.replace(
+        "deletionPolicy: Delete",
+        &format!("deletionPolicy: Delete, endpointUrl: '{url}'"),
+    ));
+    let owner = format!(
+        "belongs to the experiment held of namespace {}",
+        first.namespace().name()
+    );
+    second.stalled("held", "TableOfAnother", &owner);
+    // It has started nobody, and takes nothing along.
+    let own = ["kinesisexperiment/held", "configmap/held-report-0"];
+    let now = second.namespace().objects().unwrap();
+    let made = now.difference(&before).map(String::as_str);
+    let started: Vec<&str> = made.filter(|object| !own.contains(object)).collect();
+    assert!(started.is_empty(), "{started:?}");
+    second
+        .namespace()
+        .kubectl(["delete", "kex", "held", "--timeout=60s"])
+        .ok()
+        .unwrap();
+
+    let endpoint = Endpoint::open(first.namespace()).unwrap();
+    let view = endpoint.kinex("view-dist", "held", "held").unwrap();
+    assert_eq!(
+        (&view["leases"], &view["balanced"], &view["shards"]["open"]),
+        (&6.into(), &true.into(), &6.into()),
+        "{view:#}"
+    );
 }

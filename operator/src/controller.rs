@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::channel::mpsc;
 use kinex_api::KinesisExperiment;
 use kinex_aws::{Clients, Fault};
-use kinex_core::experiment::{Phase, Timestamp};
+use kinex_core::experiment::Timestamp;
 use kinex_telemetry::Health;
 use kube::core::DeserializeGuard;
 use kube::runtime::controller::{Action, Config};
@@ -19,6 +19,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::limits;
 use crate::metrics::{Failure, Meters, Reconcile};
 use crate::round::{self, Error};
 use crate::scene::Memo;
@@ -81,26 +82,27 @@ impl Context {
         Ok(clients)
     }
 
-    /// How many other experiments of the namespace are running.
-    pub(crate) fn others_running(&self, namespace: &str, uid: &str) -> usize {
-        let mut others: BTreeSet<String> = self
+    /// How many other experiments of the namespace run, or come before this one.
+    pub(crate) fn first(&self, experiment: &KinesisExperiment) -> usize {
+        let namespace = experiment.namespace();
+        let mut first: BTreeSet<String> = self
             .running()
             .iter()
-            .filter(|(ns, _)| ns == namespace)
+            .filter(|(ns, _)| Some(ns) == namespace.as_ref())
             .map(|(_, uid)| uid.clone())
             .collect();
         for object in self.experiments.state() {
             let DeserializeGuard(Ok(other)) = object.as_ref() else {
                 continue;
             };
-            let phase = other.status.as_ref().map(|status| status.phase).unwrap_or_default();
-            let runs = matches!(phase, Phase::Setup | Phase::Running | Phase::Paused);
-            if runs && other.namespace().as_deref() == Some(namespace) {
-                others.extend(other.uid());
+            if other.namespace() == namespace && limits::comes_first(other, experiment) {
+                first.extend(other.uid());
             }
         }
-        others.remove(uid);
-        others.len()
+        if let Some(uid) = experiment.uid() {
+            first.remove(&uid);
+        }
+        first.len()
     }
 
     /// Notes whether an experiment is running, before the watch shows it.

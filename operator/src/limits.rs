@@ -1,7 +1,8 @@
 //! What an experiment may ask for: whoever writes one is not trusted with more than the operator was told to allow.
 
 use kinex_api::KinesisExperiment;
-use kinex_core::experiment::{Action, KillMode, Spec, Step};
+use kinex_core::experiment::{Action, KillMode, Phase, Spec, Step};
+use kube::ResourceExt;
 
 use crate::settings::{Endpoint, Limits, Place, Settings};
 
@@ -28,16 +29,37 @@ pub fn refuse(experiment: &KinesisExperiment, spec: &Spec, settings: &Settings) 
     checks.into_iter().flatten().next()
 }
 
-/// Why an experiment has to wait, where `running` others of its namespace are running.
-pub fn crowded(running: usize, limits: &Limits) -> Option<Refusal> {
+/// The reason of an experiment that waits for others to end.
+pub const CROWDED: &str = "TooManyRunning";
+
+/// Why an experiment has to wait, where `first` others of its namespace run or come before it.
+pub fn crowded(first: usize, limits: &Limits) -> Option<Refusal> {
     let most = limits.running_max;
-    (running >= most as usize).then(|| Refusal {
-        reason: "TooManyRunning",
+    // The same words for as long as it waits: a queue that moves on is nothing to write down for each who stands in it.
+    (first >= most as usize).then(|| Refusal {
+        reason: CROWDED,
         message: format!(
-            "{running} experiments of this namespace are running, and the operator allows {most} (--max-running): this \
-             one begins when another one ends"
+            "the operator runs {most} experiments of a namespace at a time (--max-running), the oldest first: this one \
+             begins when those before it have ended"
         ),
     })
+}
+
+/// Whether another experiment comes before one that wants to begin: it runs, or it has waited for its turn for longer.
+pub fn comes_first(other: &KinesisExperiment, one: &KinesisExperiment) -> bool {
+    let Some(status) = &other.status else { return false };
+    if matches!(status.phase, Phase::Setup | Phase::Running | Phase::Paused) {
+        return true;
+    }
+    let waits = status
+        .conditions
+        .iter()
+        .any(|condition| condition.kind == "Stalled" && condition.status == "True" && condition.reason == CROWDED);
+    let made = |experiment: &KinesisExperiment| {
+        let time = experiment.creation_timestamp();
+        (time.map(|time| time.0), experiment.name_any())
+    };
+    waits && other.metadata.deletion_timestamp.is_none() && made(other) < made(one)
 }
 
 fn stream(experiment: &KinesisExperiment, spec: &Spec, limits: &Limits) -> Option<Refusal> {

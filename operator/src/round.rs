@@ -33,6 +33,8 @@ const PERIOD: Duration = Duration::from_millis(500);
 const PERIOD_BLIND: Duration = Duration::from_secs(1);
 /// While nothing is to be done.
 const PERIOD_IDLE: Duration = Duration::from_secs(15);
+/// While others come first.
+const PERIOD_QUEUE: Duration = Duration::from_secs(2);
 /// After somebody else wrote.
 const AGAIN: Duration = Duration::from_millis(250);
 /// What is in the way for less than this is not worth a condition: pods start, endpoints fail over.
@@ -132,8 +134,7 @@ fn crowded(context: &Context, experiment: &KinesisExperiment, spec: &Spec) -> Op
         experiment.namespace().unwrap_or_default(),
         experiment.uid().unwrap_or_default(),
     );
-    let running = context.others_running(&namespace, &uid);
-    let refusal = limits::crowded(running, &context.settings.limits);
+    let refusal = limits::crowded(context.first(experiment), &context.settings.limits);
     if refusal.is_none() {
         context.note_running(&namespace, &uid, true);
     }
@@ -360,11 +361,12 @@ pub(crate) async fn refuse(
         context.meters.api_write("kinesisexperiments/status", "patch");
         events::publish(&context.recorder, experiment, events::between(&stored, &status)).await;
     }
-    let waits = status.phase == Phase::Pending || status.phase.ended();
-    Ok(next(
-        if waits { PERIOD_IDLE } else { PERIOD_BLIND * 5 },
-        Reconcile::Refused,
-    ))
+    let after = match (trouble.reason, status.phase) {
+        (limits::CROWDED, _) => PERIOD_QUEUE,
+        (_, phase) if phase == Phase::Pending || phase.ended() => PERIOD_IDLE,
+        _ => PERIOD_BLIND * 5,
+    };
+    Ok(next(after, Reconcile::Refused))
 }
 
 /// Reads the experiment itself, past the watch that is behind.

@@ -1,6 +1,8 @@
 //! Experiments that ask for more than the operator allows.
 
-use kinex_operator::limits::{crowded, refuse};
+use kinex_api::KinesisExperiment;
+use kinex_core::experiment::{Condition, Phase, Status, Timestamp};
+use kinex_operator::limits::{CROWDED, comes_first, crowded, refuse};
 
 use crate::common::{experiment, parse, settings, spec};
 
@@ -226,9 +228,42 @@ fn one_too_many_waits() {
     let limits = settings(&["--max-running=2"]).limits;
     assert_eq!(crowded(1, &limits), None);
     let refusal = crowded(2, &limits).unwrap();
-    assert_eq!(refusal.reason, "TooManyRunning");
+    assert_eq!(refusal.reason, CROWDED);
     assert_eq!(
         refusal.message,
-        "2 experiments of this namespace are running, and the operator allows 2 (--max-running): this one begins when another one ends"
+        "the operator runs 2 experiments of a namespace at a time (--max-running), the oldest first: this one begins when those before it have ended"
     );
+}
+
+#[test]
+fn who_runs_or_waits_for_longer_comes_first() {
+    let made = |second: u8, phase: Phase, reason: &str| {
+        let mut one = parse(&with("initialShards: 6", WAIT));
+        let time = format!("2026-01-01T00:00:{second:02}Z");
+        one.metadata.creation_timestamp = Some(serde_json::from_value(time.into()).unwrap());
+        let stalled = Condition {
+            kind: "Stalled".to_owned(),
+            status: if reason.is_empty() { "False" } else { "True" }.to_owned(),
+            reason: reason.to_owned(),
+            message: String::new(),
+            last_transition_time: Timestamp(0),
+            observed_generation: None,
+        };
+        one.status = Some(Status {
+            phase,
+            conditions: vec![stalled],
+            ..Status::default()
+        });
+        one
+    };
+    let one = made(30, Phase::Pending, "");
+    let first = |other: &KinesisExperiment| comes_first(other, &one);
+    assert!(first(&made(59, Phase::Running, "")), "it runs");
+    assert!(first(&made(20, Phase::Pending, CROWDED)), "it has waited for longer");
+    assert!(!first(&made(40, Phase::Pending, CROWDED)), "it came later");
+    assert!(!first(&made(20, Phase::Pending, "InvalidSpec")), "it waits for no turn");
+    assert!(!first(&made(20, Phase::Succeeded, "")), "it has ended");
+    let mut leaving = made(20, Phase::Pending, CROWDED);
+    leaving.metadata.deletion_timestamp = leaving.metadata.creation_timestamp.clone();
+    assert!(!first(&leaving), "it is being deleted");
 }

@@ -166,20 +166,26 @@ impl Release {
     /// # Panics
     /// When it does not come to that.
     pub fn scale_operator(&self, replicas: usize) {
+        self.scale("deployment/kinex-operator", "operator", replicas);
+    }
+
+    /// Takes the pod of the embedded endpoints away, with all that it holds, and waits until it is gone.
+    ///
+    /// # Panics
+    /// When it does not come to that.
+    pub fn remove_endpoint(&self) {
+        self.scale("deployment/kinex-embedded", "endpoint", 0);
+    }
+
+    fn scale(&self, deployment: &str, component: &str, replicas: usize) {
         let flag = format!("--replicas={replicas}");
         self.namespace
-            .kubectl(["scale", "deployment/kinex-operator", &flag])
+            .kubectl(["scale", deployment, &flag])
             .ok()
             .expect("a deployment scales");
-        until("the operator is scaled", Duration::from_secs(60), || {
-            let pods = [
-                "get",
-                "pods",
-                "-o",
-                "name",
-                "-l",
-                "app.kubernetes.io/component=operator",
-            ];
+        let label = format!("app.kubernetes.io/component={component}");
+        until(&format!("{deployment} is scaled"), Duration::from_secs(60), || {
+            let pods = ["get", "pods", "-o", "name", "-l", &label];
             let there = self.namespace.kubectl(pods).ok()?.lines().count();
             if there == replicas {
                 Ok(())

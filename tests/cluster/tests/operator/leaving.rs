@@ -28,25 +28,7 @@ fn an_experiment_can_be_deleted_when_its_endpoint_is_gone() {
     release.apply(LEAVING);
     let _ = release.begun("leaving", "hold", Duration::from_secs(180));
 
-    let gone = ["scale", "deployment/kinex-embedded", "--replicas=0"];
-    release.namespace().kubectl(gone).ok().unwrap();
-    let pods = [
-        "get",
-        "pods",
-        "-o",
-        "name",
-        "-l",
-        "app.kubernetes.io/component=endpoint",
-    ];
-    until("the endpoint is gone", Duration::from_secs(60), || {
-        let there = release.namespace().kubectl(pods).ok()?;
-        if there.is_empty() {
-            Ok(())
-        } else {
-            Err(anyhow::anyhow!(there))
-        }
-    });
-
+    release.remove_endpoint();
     release
         .namespace()
         .kubectl(["delete", "kex", "leaving", "--wait=false"])

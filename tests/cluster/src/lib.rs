@@ -10,6 +10,7 @@ mod tool;
 mod wait;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 pub use endpoint::Endpoint;
 pub use namespace::Namespace;
@@ -33,10 +34,13 @@ pub fn logs() -> PathBuf {
     root().join("target/cluster/logs/tests")
 }
 
-/// Has the cluster learn the custom resource, as `deploy/crd` has it, and waits until it serves it.
+/// Has the cluster learn the custom resource, as `deploy/crd` has it, and waits until it serves and describes it.
 ///
 /// # Errors
 /// What the API server objects to.
+///
+/// # Panics
+/// When it has not published the description within half a minute: that comes a moment after the resource is served.
 pub fn install_definition() -> anyhow::Result<()> {
     let file = root().join("deploy/crd/kinesisexperiments.yaml");
     kubectl([
@@ -54,5 +58,8 @@ pub fn install_definition() -> anyhow::Result<()> {
         "crd/kinesisexperiments.kinex.dev",
     ])
     .ok()?;
+    until("the definition is described", Duration::from_secs(30), || {
+        kubectl(["explain", "kex"]).ok()
+    });
     Ok(())
 }

@@ -90,6 +90,10 @@ spec:
   - {{name: steady, waitUntilBalanced: {{}}}}
   - {{name: crash, killPod: {{count: 1, mode: Crash}}}}
   - {{name: steady-again, waitUntilBalanced: {{}}}}
+  - {{name: delete, killPod: {{count: 1, mode: Delete}}}}
+  - {{name: steady-after-delete, waitUntilBalanced: {{}}}}
+  - {{name: force, killPod: {{count: 1, mode: Force}}}}
+  - {{name: steady-after-force, waitUntilBalanced: {{}}}}
   - name: verify
     assert:
       all:
@@ -100,17 +104,23 @@ spec:
 
 #[test]
 #[ignore = "needs a cluster: make cluster-test"]
-fn the_leases_of_a_consumer_that_crashed_move_before_it_would_be_missed() {
+fn the_leases_of_consumers_that_are_ended_move_before_they_would_be_missed() {
     let release = Release::install("crash", &["allowChaos=true"]);
     release.apply(&crash("crash"));
     let status = release.verdict("crash", LONG);
     assert_eq!(status["verdict"], "Pass", "{status:#}");
-    let unread = ["crash", "steady-again"]
-        .iter()
-        .filter_map(|step| step_of(&status, step)?["unreadSecondsMax"].as_f64())
-        .fold(0.0, f64::max);
-    println!("the longest time that a shard was read by nobody: {unread:.1} s");
-    assert!(unread > 0.0, "{status:#}");
+    let unread = |step: &str| step_of(&status, step).and_then(|step| step["unreadSecondsMax"].as_f64());
+    for (how, after) in [
+        ("Crash", "steady-again"),
+        ("Delete", "steady-after-delete"),
+        ("Force", "steady-after-force"),
+    ] {
+        println!(
+            "{how}: a shard was read by nobody for at most {:.1} s",
+            unread(after).unwrap()
+        );
+    }
+    assert!(unread("steady-again") > Some(0.0), "{status:#}");
     // Not by silence: the operator saw the process end and said so. How long that took depends on the machine.
     let report = until("the report is written", Duration::from_secs(60), || {
         let report = release.namespace().get("configmap/crash-report-0")?["data"]["report.html"].take();

@@ -24,17 +24,20 @@ const fn allow(group: &'static str, resource: &'static str, verbs: &'static [&'s
     }
 }
 
-const READ_AND_APPLY: &[&str] = &["create", "get", "list", "patch", "watch"];
-/// What is also deleted by hand: the workload of an experiment that is cleaned up, and old reports.
-const READ_APPLY_AND_DELETE: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
+/// Objects of an experiment that are read one by one and applied. An apply that makes an object needs `create`.
+const APPLY: &[&str] = &["create", "get", "patch"];
+/// The workload of an experiment: watched as well, and deleted by hand when it is cleaned up.
+const WATCH_APPLY_AND_DELETE: &[&str] = &["create", "delete", "get", "list", "patch", "watch"];
 
-/// Everything that the operator does; sorted by group and resource.
+/// Everything that the operator does; sorted by group and resource. The tests on a cluster hold it against the API
+/// server's audit log.
 pub const PERMISSIONS: &[Permission] = &[
-    allow("", "configmaps", READ_APPLY_AND_DELETE),
-    allow("", "pods", &["delete", "get", "list", "watch"]),
-    allow("", "services", READ_AND_APPLY),
-    allow("apps", "deployments", READ_APPLY_AND_DELETE),
-    allow("apps", "statefulsets", READ_APPLY_AND_DELETE),
+    // Old reports are found and deleted.
+    allow("", "configmaps", &["create", "delete", "get", "list", "patch"]),
+    allow("", "pods", &["delete", "list", "watch"]),
+    allow("", "services", APPLY),
+    allow("apps", "deployments", WATCH_APPLY_AND_DELETE),
+    allow("apps", "statefulsets", WATCH_APPLY_AND_DELETE),
     allow("apps", "statefulsets/scale", &["patch"]),
     Permission {
         leader_election: true,
@@ -42,9 +45,10 @@ pub const PERMISSIONS: &[Permission] = &[
     },
     allow("events.k8s.io", "events", &["create", "patch"]),
     allow("kinex.dev", "kinesisexperiments", &["get", "list", "patch", "watch"]),
+    // Asked for where a cluster enforces the rights of owner references.
     allow("kinex.dev", "kinesisexperiments/finalizers", &["update"]),
     allow("kinex.dev", "kinesisexperiments/status", &["patch"]),
-    allow("policy", "poddisruptionbudgets", READ_AND_APPLY),
+    allow("policy", "poddisruptionbudgets", APPLY),
 ];
 
 /// How a Role names the resource of a kind: `statefulsets.apps`.

@@ -3,6 +3,7 @@
 //!
 //! The cluster is the one that `KUBECONFIG` names. `make cluster-test` starts one when there is none.
 
+mod audit;
 mod endpoint;
 mod namespace;
 mod release;
@@ -12,6 +13,7 @@ mod wait;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use audit::{AuditLog, Call};
 pub use endpoint::Endpoint;
 pub use namespace::Namespace;
 pub use release::{Release, step_of};

@@ -85,9 +85,9 @@ fn the_operators_rights_are_these() {
     }
     table.sort();
     let wanted = "
-        /configmaps : get list watch create patch delete
-        /pods : get list watch delete
-        /services : get list watch create patch
+        /configmaps : get list create patch delete
+        /pods : list watch delete
+        /services : get create patch
         apps/deployments : get list watch create patch delete
         apps/statefulsets : get list watch create patch delete
         apps/statefulsets/scale : patch
@@ -97,7 +97,7 @@ fn the_operators_rights_are_these() {
         kinex.dev/kinesisexperiments : get list watch patch
         kinex.dev/kinesisexperiments/finalizers : update
         kinex.dev/kinesisexperiments/status : patch
-        policy/poddisruptionbudgets : get list watch create patch";
+        policy/poddisruptionbudgets : get create patch";
     let wanted: Vec<&str> = wanted.trim().lines().map(str::trim).collect();
     assert_eq!(table, wanted);
 }

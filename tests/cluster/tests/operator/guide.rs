@@ -1,10 +1,9 @@
 //! The guide's experiment on a cluster, with the README's commands: from `helm install` to a namespace that is empty again.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::time::Duration;
 
-use kinex_cluster_tests::{Endpoint, Release, step_of, until};
+use kinex_cluster_tests::{AuditLog, Call, Endpoint, Release, step_of, until};
 use serde_json::Value;
 
 const NAME: &str = "kcl-rebalance";
@@ -157,14 +156,14 @@ fn at_rest(release: &Release) {
 
 /// Writes of the operator so far but those of its lease, by the API server's audit log; `None` where there is none.
 fn writes(release: &Release) -> Option<usize> {
-    let log = fs::read_to_string(std::env::var_os("KINEX_AUDIT_LOG")?).unwrap();
-    let operator = format!("system:serviceaccount:{}:kinex-operator", release.namespace().name());
-    let entries = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let log = AuditLog::of_the_cluster()?;
+    let namespace = release.namespace().name();
+    let of_it = |call: &&Call| call.namespace == namespace && call.account == "kinex-operator";
     Some(
-        entries
-            .filter(|entry| {
-                entry["user"]["username"] == operator.as_str() && entry["objectRef"]["resource"] != "leases"
-            })
+        log.calls
+            .iter()
+            .filter(of_it)
+            .filter(|call| call.writes() && call.resource != "leases")
             .count(),
     )
 }

@@ -1,4 +1,5 @@
-//! An experiment that is deleted takes with it what it made, whatever has become of its endpoint.
+//! What goes: with an experiment what it made, whatever has become of its endpoint, and with a new run the reports of those
+//! before it that nobody keeps.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -57,4 +58,44 @@ fn an_experiment_can_be_deleted_when_its_endpoint_is_gone() {
         "{events:#}"
     );
     println!("{note}");
+}
+
+const AGAIN: &str = "
+apiVersion: kinex.dev/v1alpha1
+kind: KinesisExperiment
+metadata: {name: again}
+spec:
+  stream: {name: again, initialShards: 2, deletionPolicy: Delete}
+  replicas: 1
+  report: {history: 0}
+  balance: {stableFor: 1s, timeout: 3m}
+  steps:
+  - {name: steady, waitUntilBalanced: {}}
+";
+
+#[test]
+#[ignore = "needs a cluster: make cluster-test"]
+fn a_report_goes_when_its_run_is_no_longer_in_the_history() {
+    let release = Release::install("again", &[]);
+    release.apply(AGAIN);
+    let complete = ["wait", "--for=condition=Complete", "kex/again", "--timeout=3m"];
+    release.namespace().kubectl(complete).ok().unwrap();
+    let reports = || -> anyhow::Result<Vec<String>> {
+        let mut objects = release.namespace().objects()?.into_iter().collect::<Vec<_>>();
+        objects.retain(|object| object.starts_with("configmap/again-report-"));
+        Ok(objects)
+    };
+    assert_eq!(reports().unwrap(), ["configmap/again-report-0"]);
+
+    let patch = r#"{"spec": {"run": {"nonce": 1}}}"#;
+    let again = ["patch", "kex/again", "--type=merge", "-p", patch];
+    release.namespace().kubectl(again).ok().unwrap();
+    until("only the second report is left", Duration::from_secs(180), || {
+        let left = reports()?;
+        if left == ["configmap/again-report-1"] {
+            Ok(())
+        } else {
+            Err(anyhow::anyhow!("{left:?}"))
+        }
+    });
 }

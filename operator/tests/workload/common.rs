@@ -30,6 +30,15 @@ pub(crate) fn settings(flags: &[&str]) -> Settings {
     resolve(&[&usual, flags].concat()).unwrap()
 }
 
+/// The manifests of `deploy/experiments`.
+pub(crate) const EXPERIMENTS: [&str; 5] = [
+    "rebalance.yaml",
+    "rebalance-preset.yaml",
+    "quick.yaml",
+    "stealing.yaml",
+    "pod-loss-and-merge.yaml",
+];
+
 /// A manifest of `deploy/experiments`, as the API server has it.
 pub(crate) fn experiment(file: &str) -> KinesisExperiment {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))

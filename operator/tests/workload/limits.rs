@@ -4,7 +4,7 @@ use kinex_api::KinesisExperiment;
 use kinex_core::experiment::{Condition, Phase, Status, Timestamp};
 use kinex_operator::limits::{CROWDED, comes_first, crowded, refuse};
 
-use crate::common::{experiment, parse, settings, spec};
+use crate::common::{EXPERIMENTS, experiment, parse, settings, spec};
 
 const CHAOS: &str = "--allow-chaos";
 
@@ -24,13 +24,7 @@ const WAIT: &str = "  - {name: wait, waitUntilBalanced: {}}\n";
 
 #[test]
 fn the_guides_experiments_are_within_the_limits() {
-    for file in [
-        "rebalance.yaml",
-        "rebalance-preset.yaml",
-        "quick.yaml",
-        "stealing.yaml",
-        "pod-loss-and-merge.yaml",
-    ] {
+    for file in EXPERIMENTS {
         let experiment = experiment(file);
         assert_eq!(
             refuse(&experiment, &spec(&experiment), &settings(&[CHAOS])),

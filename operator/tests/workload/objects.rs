@@ -6,7 +6,7 @@ use kinex_operator::build::{APPLIED_HASH, CONFIG_HASH, Prepared, Workload, workl
 use kinex_operator::settings::Settings;
 use kube::ResourceExt;
 
-use crate::common::{experiment, parse, settings, spec};
+use crate::common::{EXPERIMENTS, experiment, parse, settings, spec};
 
 fn build(experiment: &KinesisExperiment, settings: &Settings) -> Workload<Prepared> {
     workload(experiment, &spec(experiment), settings, "run-1")
@@ -88,13 +88,7 @@ fn chaos_on_aws_with_every_flag() {
 
 #[test]
 fn every_pod_is_restricted_and_no_replicas_are_set() {
-    for file in [
-        "rebalance.yaml",
-        "rebalance-preset.yaml",
-        "quick.yaml",
-        "stealing.yaml",
-        "pod-loss-and-merge.yaml",
-    ] {
+    for file in EXPERIMENTS {
         for flags in [&[] as &[&str], &["--allow-chaos"]] {
             let workload = build(&experiment(file), &settings(flags));
             assert_eq!(workload.consumer.spec.as_ref().unwrap().replicas, None);

@@ -1,6 +1,7 @@
 //! The endpoints of a release, reached from the test: what stands in the stream and in the lease table, asked without
 //! the operator.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
@@ -67,6 +68,19 @@ impl Endpoint {
     /// What it says when it fails.
     pub fn kinex(&self, verb: &str, stream: &str, application: &str) -> anyhow::Result<Value> {
         self.ask(verb, stream, application).json()
+    }
+
+    /// Runnable leases of each worker, as `kinex view-dist` reads them from the table.
+    ///
+    /// # Errors
+    /// As [`Self::kinex`], or what is missing in its answer.
+    pub fn leases(&self, stream: &str, application: &str) -> anyhow::Result<BTreeMap<String, u64>> {
+        let view = self.kinex("view-dist", stream, application)?;
+        let line = |worker: &Value| Some((worker["worker"].as_str()?.to_owned(), worker["leases"].as_u64()?));
+        let lines = view["workers"]
+            .as_array()
+            .map(|workers| workers.iter().map(line).collect());
+        lines.flatten().with_context(|| format!("{view:#}"))
     }
 
     fn ask(&self, verb: &str, stream: &str, application: &str) -> Answer {

@@ -32,8 +32,8 @@ fn the_guides_experiment_passes_and_leaves_nothing_behind() {
 
     // The table itself says who has what, whatever the operator thinks.
     let endpoint = Endpoint::open(release.namespace()).unwrap();
-    let owners = owners(&endpoint);
-    let wanted: BTreeMap<String, usize> = (0..5).map(|n| (format!("{NAME}-consumer-{n}"), 6)).collect();
+    let owners = endpoint.leases(STREAM, NAME).unwrap();
+    let wanted: BTreeMap<String, u64> = (0..5).map(|n| (format!("{NAME}-consumer-{n}"), 6)).collect();
     assert_eq!(owners, wanted);
     drop(endpoint);
     let pods = release.namespace().kubectl([
@@ -98,22 +98,6 @@ fn show(status: &Value) {
                 .map_or_else(String::new, |s| format!("{s:.1}")),
         );
     }
-}
-
-/// Runnable leases of each owner, as `kinex view-dist` reads them from the table.
-fn owners(endpoint: &Endpoint) -> BTreeMap<String, usize> {
-    let view = endpoint.kinex("view-dist", STREAM, NAME).unwrap();
-    let workers = view["workers"].as_array().unwrap_or_else(|| panic!("{view:#}"));
-    workers
-        .iter()
-        .map(|worker| {
-            let leases = worker["leases"].as_u64().unwrap_or_else(|| panic!("{view:#}"));
-            (
-                worker["worker"].as_str().unwrap().to_owned(),
-                usize::try_from(leases).unwrap(),
-            )
-        })
-        .collect()
 }
 
 /// An operator with nothing to do writes nothing but the lease that says it is there.

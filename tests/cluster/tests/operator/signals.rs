@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
+use anyhow::Context;
 use kinex_cluster_tests::{Endpoint, Namespace, Release, root, until};
 use serde_json::{Value, json};
 
@@ -78,27 +79,19 @@ impl<'a> Prometheus<'a> {
         Ok(self.0.kubectl(["get", "--raw", &at]).json()?["data"].take())
     }
 
-    /// The value of each series of a metric, by one of its labels.
-    fn by(&self, label: &str, metric: &str) -> anyhow::Result<BTreeMap<String, f64>> {
+    /// The sum of a metric that counts, by one of its labels.
+    fn by(&self, label: &str, metric: &str) -> anyhow::Result<BTreeMap<String, u64>> {
         let answer = self.ask(&format!("query?query=sum%20by%20({label})%20({metric})"))?;
         let series = answer["result"].as_array().into_iter().flatten();
-        Ok(series
+        series
             .map(|one| {
-                let value = one["value"][1].as_str().and_then(|value| value.parse().ok());
                 let name = one["metric"][label].as_str().unwrap_or_default();
-                (name.to_owned(), value.unwrap_or(f64::NAN))
+                let value = one["value"][1].as_str().unwrap_or_default();
+                let count = value.parse().with_context(|| format!("{metric}: {one}"))?;
+                Ok((name.to_owned(), count))
             })
-            .collect())
+            .collect()
     }
-}
-
-/// Runnable leases of each worker, by the table.
-fn table(endpoint: &Endpoint) -> anyhow::Result<BTreeMap<String, f64>> {
-    let view = endpoint.kinex("view-dist", "watched", "watched")?;
-    let workers = view["workers"].as_array().into_iter().flatten();
-    Ok(workers
-        .filter_map(|worker| Some((worker["worker"].as_str()?.to_owned(), worker["leases"].as_f64()?)))
-        .collect())
 }
 
 #[test]
@@ -116,9 +109,9 @@ fn prometheus_scrapes_every_program_and_counts_leases_as_the_table_does() {
     );
 
     let programs = BTreeMap::from([
-        ("consumer".to_owned(), 3.0),
-        ("operator".to_owned(), 1.0),
-        ("producer".to_owned(), 1.0),
+        ("consumer".to_owned(), 3),
+        ("operator".to_owned(), 1),
+        ("producer".to_owned(), 1),
     ]);
     until("every program is scraped", Duration::from_secs(90), || {
         let up = prometheus.by("component", "up")?;
@@ -131,12 +124,12 @@ fn prometheus_scrapes_every_program_and_counts_leases_as_the_table_does() {
 
     let endpoint = Endpoint::open(release.namespace()).unwrap();
     let counted = until("its lease counts are the table's", Duration::from_secs(60), || {
-        let table = table(&endpoint)?;
+        let table = endpoint.leases("watched", "watched")?;
         let (by_consumers, by_operator) = (
             prometheus.by("worker", "kinex_leases_owned")?,
             prometheus.by("worker", "kinex_worker_leases")?,
         );
-        let even = table.len() == 3 && table.values().all(|leases| *leases == 2.0);
+        let even = table.len() == 3 && table.values().all(|leases| *leases == 2);
         if even && by_consumers == table && by_operator == table {
             Ok(table)
         } else {

@@ -19,7 +19,7 @@ use crate::limits;
 use crate::memory::Keeper;
 use crate::metrics::Reconcile;
 use crate::observe::Cluster;
-use crate::round::{Error, Next, again, next};
+use crate::round::{Error, Next, next, outdated};
 use crate::scene::{Memo, Scene};
 use crate::status::{Trouble, conflict, trouble_of};
 
@@ -120,7 +120,7 @@ pub(crate) async fn leave(
     match freed {
         Ok(_) => Ok(next(Duration::from_secs(60), Reconcile::Changed)),
         Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(next(RETRY, Reconcile::Unchanged)),
-        Err(error) if conflict(&error) => again(context, memo, experiment).await,
+        Err(error) if conflict(&error) => Ok(outdated()),
         Err(source) => Err(Error::Api {
             what: "take the finalizer off the experiment",
             source,

@@ -44,7 +44,7 @@ pub const PERMISSIONS: &[Permission] = &[
         ..allow("coordination.k8s.io", "leases", &["create", "get", "patch"])
     },
     allow("events.k8s.io", "events", &["create", "patch"]),
-    allow("kinex.dev", "kinesisexperiments", &["get", "list", "patch", "watch"]),
+    allow("kinex.dev", "kinesisexperiments", &["list", "patch", "watch"]),
     // Asked for where a cluster enforces the rights of owner references.
     allow("kinex.dev", "kinesisexperiments/finalizers", &["update"]),
     allow("kinex.dev", "kinesisexperiments/status", &["patch"]),

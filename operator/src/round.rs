@@ -9,7 +9,7 @@ use std::time::Duration;
 use kinex_api::KinesisExperiment;
 use kinex_core::experiment::{Decision, DeletionPolicy, Effect, Phase, Spec, Status, Timestamp, World, decide};
 use kinex_stage::{Subject, outcome};
-use kube::{Api, ResourceExt};
+use kube::ResourceExt;
 use tracing::{debug, info};
 
 use crate::build;
@@ -89,7 +89,7 @@ pub(crate) async fn look(context: &Context, memo: &mut Memo, watched: Arc<Kinesi
                 memo.latest = Some(Arc::new(held));
                 Ok(next(AGAIN, Reconcile::Changed))
             }
-            Err(error) if conflict(&error) => again(context, memo, &experiment).await,
+            Err(error) if conflict(&error) => Ok(outdated()),
             Err(error) => {
                 let trouble = trouble_of(&error, "put a finalizer on the experiment");
                 refuse(context, memo, &experiment, trouble).await
@@ -226,7 +226,7 @@ async fn play(
             Err(error) if conflict(&error) => {
                 context.meters.failed(Failure::Conflict);
                 debug!(experiment = name, "somebody wrote in between: decided again");
-                return again(context, memo, experiment).await;
+                return Ok(outdated());
             }
             Err(error) => return Err(Error::Status(error)),
         }
@@ -355,7 +355,7 @@ pub(crate) async fn refuse(
         );
         match status::write(&context.client, experiment, &status).await {
             Ok(written) => memo.latest = Some(Arc::new(written)),
-            Err(error) if conflict(&error) => return again(context, memo, experiment).await,
+            Err(error) if conflict(&error) => return Ok(outdated()),
             Err(error) => return Err(Error::Status(error)),
         }
         context.meters.api_write("kinesisexperiments/status", "patch");
@@ -369,18 +369,9 @@ pub(crate) async fn refuse(
     Ok(next(after, Reconcile::Refused))
 }
 
-/// Reads the experiment itself, past the watch that is behind.
-pub(crate) async fn again(context: &Context, memo: &mut Memo, experiment: &KinesisExperiment) -> Result<Next, Error> {
-    let api: Api<KinesisExperiment> =
-        Api::namespaced(context.client.clone(), &experiment.namespace().unwrap_or_default());
-    let read = api.get_opt(&experiment.name_any()).await;
-    memo.latest = read
-        .map_err(|source| Error::Api {
-            what: "read the experiment",
-            source,
-        })?
-        .map(Arc::new);
-    Ok(next(AGAIN, Reconcile::Unchanged))
+/// The next look when somebody else wrote: the watch is about to show what, and nothing is decided before.
+pub(crate) fn outdated() -> Next {
+    next(AGAIN, Reconcile::Unchanged)
 }
 
 fn selector(experiment: &KinesisExperiment) -> String {

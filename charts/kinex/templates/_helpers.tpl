@@ -116,7 +116,7 @@ capabilities:
 {{- define "kinex.rules" -}}
 - apiGroups: [kinex.dev]
   resources: [kinesisexperiments]
-  verbs: [get, list, watch, patch]
+  verbs: [list, watch, patch]
 - apiGroups: [kinex.dev]
   resources: [kinesisexperiments/status]
   verbs: [patch]

@@ -94,7 +94,7 @@ fn the_operators_rights_are_these() {
         coordination.k8s.io/leases : create
         coordination.k8s.io/leases kinex-operator: get patch
         events.k8s.io/events : create patch
-        kinex.dev/kinesisexperiments : get list watch patch
+        kinex.dev/kinesisexperiments : list watch patch
         kinex.dev/kinesisexperiments/finalizers : update
         kinex.dev/kinesisexperiments/status : patch
         policy/poddisruptionbudgets : get create patch";

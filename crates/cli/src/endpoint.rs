@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kinex_aws::{Access, Clients, Fault, FaultKind};
+use kinex_aws::{Access, Clients, Fault, FaultKind, patiently};
 use kinex_stage::Subject;
 use serde::{Deserialize, Serialize};
 
@@ -145,6 +145,25 @@ impl Connected {
             stream: self.stream.clone(),
             application: self.application.clone(),
         }
+    }
+
+    /// Asks, and for up to 15 s again while the account's rate of that call is used up: a split that has just ended has
+    /// used it, and nobody should have to type a command twice for that. The question must change nothing.
+    ///
+    /// # Errors
+    /// The last fault, with what to do about it here.
+    pub(crate) async fn ask<T, F, Fut>(&self, question: F) -> anyhow::Result<T>
+    where
+        F: Fn() -> Fut,
+        Fut: Future<Output = Result<T, Fault>>,
+    {
+        let asked = patiently(|| async {
+            match question().await {
+                Err(fault) if fault.kind != FaultKind::Throttled => Ok(Err(fault)),
+                answer => answer.map(Ok),
+            }
+        });
+        asked.await.flatten().map_err(|fault| self.explain(fault))
     }
 
     /// A fault with what to do about it here.

@@ -78,7 +78,7 @@ impl Shown for Resharded {
 pub(crate) async fn split(args: &SplitArgs, output: Format) -> anyhow::Result<Code> {
     let at = args.target.connect().await?;
     let streams = at.clients.streams();
-    let listing = streams.shards(&at.stream).await.map_err(|fault| at.explain(fault))?;
+    let listing = at.ask(|| streams.shards(&at.stream)).await?;
     let named: Vec<_> = args.shards.iter().map(|id| id.as_str().into()).collect();
     let (count, select) = if named.is_empty() {
         (args.count, Select::Widest)
@@ -107,7 +107,7 @@ pub(crate) async fn split(args: &SplitArgs, output: Format) -> anyhow::Result<Co
 pub(crate) async fn merge(args: &MergeArgs, output: Format) -> anyhow::Result<Code> {
     let at = args.target.connect().await?;
     let streams = at.clients.streams();
-    let listing = streams.shards(&at.stream).await.map_err(|fault| at.explain(fault))?;
+    let listing = at.ask(|| streams.shards(&at.stream)).await?;
     let planned = merges(&listing, args.count).map_err(|error| refused(&at.stream, error))?;
     let mut changes = Vec::new();
     for merge in planned {
@@ -136,12 +136,8 @@ fn refused(stream: &str, error: kinex_core::split::Error) -> anyhow::Error {
 }
 
 async fn done(at: &crate::endpoint::Connected, changes: Vec<Change>, output: Format) -> anyhow::Result<Code> {
-    let shards = at
-        .clients
-        .streams()
-        .shards(&at.stream)
-        .await
-        .map_err(|fault| at.explain(fault))?;
+    let streams = at.clients.streams();
+    let shards = at.ask(|| streams.shards(&at.stream)).await?;
     let open = shards.iter().filter(|shard| shard.open).count();
     let shards = Shards {
         total: shards.len(),

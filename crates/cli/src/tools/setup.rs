@@ -125,17 +125,14 @@ pub(crate) async fn check(target: &Target, output: Format) -> anyhow::Result<Cod
 }
 
 async fn reachable(at: &Connected) -> anyhow::Result<String> {
-    let streams = at.clients.streams().list().await.map_err(|fault| at.explain(fault))?;
-    Ok(format!("{} answers, {} streams", at.label, streams.len()))
+    let streams = at.clients.streams();
+    let names = at.ask(|| streams.list()).await?;
+    Ok(format!("{} answers, {} streams", at.label, names.len()))
 }
 
 async fn stream(at: &Connected) -> anyhow::Result<String> {
-    let stream = at
-        .clients
-        .streams()
-        .describe(&at.stream)
-        .await
-        .map_err(|fault| at.explain(fault))?;
+    let streams = at.clients.streams();
+    let stream = at.ask(|| streams.describe(&at.stream)).await?;
     let said = format!(
         "{} is {:?}, {} open shards",
         stream.name, stream.status, stream.open_shards

@@ -34,11 +34,12 @@ impl Snapshot {
     pub(crate) async fn read(at: &Connected) -> anyhow::Result<Self> {
         let (streams, leases) = (at.clients.streams(), at.clients.leases(&at.application));
         let (shards, scan, members) =
-            Box::pin(async { tokio::join!(streams.shards(&at.stream), leases.leases(), leases.members()) }).await;
+            Box::pin(async { tokio::join!(at.ask(|| streams.shards(&at.stream)), leases.leases(), leases.members()) })
+                .await;
         let explain = |fault| at.explain(fault);
         let (_, workers) = members.map_err(explain)?;
         Ok(Self {
-            shards: shards.map_err(explain)?,
+            shards: shards?,
             scan: scan.map_err(explain)?,
             workers,
         })

@@ -85,8 +85,8 @@ impl Shown for Verified {
 pub(crate) async fn run(target: &Target, output: Format) -> anyhow::Result<Code> {
     let at = target.connect().await?;
     let streams = at.clients.streams();
-    let summary = streams.describe(&at.stream).await.map_err(|fault| at.explain(fault))?;
-    let shards = streams.shards(&at.stream).await.map_err(|fault| at.explain(fault))?;
+    let summary = at.ask(|| streams.describe(&at.stream)).await?;
+    let shards = at.ask(|| streams.shards(&at.stream)).await?;
     let lineage = Lineage::of(&shards);
     let list = shards.iter().map(|shard| ShardLine {
         shard_id: shard.id.to_string(),

@@ -1,6 +1,7 @@
 //! What the tests share: starting `kinex`, waiting, reading what it wrote.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -142,6 +143,22 @@ impl Emulator {
             .block_on(Clients::connect(&Access::endpoint(&self.url)))
             .unwrap();
         (runtime, clients)
+    }
+
+    /// Refuses the next calls of an API of Kinesis.
+    pub(crate) fn throttle(&self, api: &str, times: u32) {
+        let rule =
+            serde_json::json!({"service": "kinesis", "api": api, "fault": "throttle", "times": times}).to_string();
+        let mut socket = TcpStream::connect(self.url.trim_start_matches("http://")).unwrap();
+        write!(
+            socket,
+            "POST /_kinex/faults HTTP/1.1\r\nHost: tests\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{rule}",
+            rule.len()
+        )
+        .unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
     }
 
     /// A command about a stream there.

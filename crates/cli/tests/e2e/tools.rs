@@ -18,6 +18,17 @@ fn nothing_to_judge_yet(emulator: &Emulator) {
 }
 
 #[test]
+fn a_tool_waits_while_the_rate_of_a_call_is_used_up() {
+    let _alone = alone();
+    let emulator = Emulator::start(&["--create-stream", "orders:4"]);
+    // More often than the client itself asks again.
+    emulator.throttle("DescribeStreamSummary", 5);
+    emulator.throttle("ListShards", 5);
+    let verified = json(&mut emulator.kinex("verify", "orders"));
+    assert_eq!(verified["shards"], json!({ "total": 4, "open": 4, "closed": 0 }));
+}
+
+#[test]
 fn the_tools_tell_one_story() {
     let _alone = alone();
     let emulator = Emulator::start(&["--create-stream", "orders:4"]);

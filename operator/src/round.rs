@@ -259,10 +259,9 @@ async fn play(
     if tokio::time::timeout(Duration::from_secs(5), told).await.is_err() {
         debug!(experiment = name, "events could not be told in time");
     }
-    let after = match (
-        &world.unseen,
-        status.phase.ended() && scene.reported && scene.trouble.is_none(),
-    ) {
+    // A report that has just been written is told by the next status.
+    let told_all = status.phase.ended() && reported && scene.reported && scene.trouble.is_none();
+    let after = match (&world.unseen, told_all) {
         (_, true) => PERIOD_IDLE,
         (Some(_), _) => PERIOD_BLIND,
         (None, _) => PERIOD,

@@ -137,7 +137,7 @@ kind-up: helm ## Make a cluster with kind, build and load the image, install Kin
 	$(KUBECTL) $(IN_KIND) apply -f deploy/kind/endpoint/$(BACKEND).yaml
 	$(KUBECTL) create configmap kinex-alerts --namespace monitoring --from-file=charts/kinex/alerts --dry-run=client -o yaml \
 	  | $(KUBECTL) $(IN_KIND) apply -f -
-	$(HELM) upgrade --install kinex charts/kinex --kube-context kind-kinex --namespace kinex --wait --timeout 10m \
+	$(HELM) upgrade --install kinex charts/kinex --kube-context kind-kinex --namespace kinex --wait=legacy --timeout 10m \
 	  --values deploy/kind-values.yaml $(VALUES_$(BACKEND))
 	$(KUBECTL) $(IN_KIND) rollout restart deployment grafana prometheus --namespace monitoring
 	@echo "Prometheus http://127.0.0.1:9090, Grafana http://127.0.0.1:3000, Kinesis and DynamoDB http://127.0.0.1:4566"

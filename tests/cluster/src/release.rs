@@ -10,6 +10,10 @@ use crate::{Namespace, helm, install_definition, until};
 /// The image that the cluster was given: see the folder's README.
 const IMAGE: &str = "image.tag=dev";
 
+/// How Helm waits: it asks again and again. The watch that Helm 4.3 waits with otherwise works out an object's states side by
+/// side and may hear an older one last; then it gives up at once on what has just become ready.
+const WAIT: &str = "--wait=legacy";
+
 /// A release of the chart. At its end its experiments are deleted while their operator still runs, then the release.
 #[derive(Debug)]
 pub struct Release {
@@ -33,7 +37,7 @@ impl Release {
             "install",
             "kinex",
             "charts/kinex",
-            "--wait",
+            WAIT,
             "--timeout",
             "3m",
             "--take-ownership",
@@ -203,7 +207,7 @@ impl Release {
         helm([
             "uninstall",
             "kinex",
-            "--wait",
+            WAIT,
             "--timeout",
             "2m",
             "--namespace",

@@ -98,4 +98,12 @@ fn a_report_goes_when_its_run_is_no_longer_in_the_history() {
             Err(anyhow::anyhow!("{left:?}"))
         }
     });
+
+    // It stays with nobody as its owner, so that no garbage collector takes it later.
+    release.namespace().kubectl(complete).ok().unwrap();
+    release.namespace().kubectl(["delete", "kex", "again"]).ok().unwrap();
+    let map = ["get", "configmap", "again-report-1", "-o", "json"];
+    let map = release.namespace().kubectl(map).json().unwrap();
+    assert!(map["metadata"]["ownerReferences"].is_null(), "{:#}", map["metadata"]);
+    assert!(map["data"]["report.html"].is_string(), "{:#}", map["data"]);
 }

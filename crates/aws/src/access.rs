@@ -62,7 +62,8 @@ impl Place {
     /// What to do when it cannot be reached.
     pub(crate) fn remedy(&self) -> &'static str {
         match self {
-            Self::Custom(_) => "is the emulator running? start it with `kinex emulator`",
+            Self::Custom(url) if on_this_machine(url) => "is the emulator running? start it with `kinex emulator`",
+            Self::Custom(_) => "check that what serves it runs, and that it can be reached from here",
             Self::Aws(_) => "check the network, the proxy and the region",
         }
     }
@@ -75,6 +76,11 @@ impl fmt::Display for Place {
             Self::Aws(region) => write!(f, "AWS in {region}"),
         }
     }
+}
+
+fn on_this_machine(url: &str) -> bool {
+    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
+    ["127.", "localhost", "[::1]"].iter().any(|own| host.starts_with(own))
 }
 
 /// Why a text is no endpoint.
@@ -107,6 +113,20 @@ mod tests {
         let [kinesis, dynamodb] = access.endpoints(|_| Some("http://env:1".into()));
         assert_eq!(kinesis.as_deref(), Some("http://k:1"));
         assert_eq!(dynamodb.as_deref(), Some("http://both:1"));
+    }
+
+    #[test]
+    fn only_on_this_machine_is_an_emulator_to_be_started() {
+        for url in ["http://127.0.0.1:4567", "http://localhost:4566", "http://[::1]:4566"] {
+            assert!(Place::custom(url).remedy().contains("kinex emulator"), "{url}");
+        }
+        for url in ["http://kinex-endpoint.kinex.svc:4566", "https://198.18.0.1:4566"] {
+            let remedy = Place::custom(url).remedy();
+            assert_eq!(
+                remedy,
+                "check that what serves it runs, and that it can be reached from here"
+            );
+        }
     }
 
     #[test]

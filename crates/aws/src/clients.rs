@@ -40,6 +40,7 @@ struct Inner {
     checkpoints: Lazy<dynamodb::Client>,
     plans: Lazy<dynamodb::Client>,
     records: Lazy<kinesis::Client>,
+    reads: Lazy<kinesis::Client>,
     puts: Lazy<kinesis::Client>,
     changes: Lazy<kinesis::Client>,
 }
@@ -90,6 +91,7 @@ impl Clients {
             checkpoints: Lazy::new(),
             plans: Lazy::new(),
             records: Lazy::new(),
+            reads: Lazy::new(),
             puts: Lazy::new(),
             changes: Lazy::new(),
         };
@@ -158,7 +160,12 @@ impl Clients {
         self.inner.plans.get_or_init(|| self.inner.dynamodb.dynamodb(&PLANS))
     }
 
-    /// For reading records, and for looking at streams.
+    /// For reading records.
+    pub(crate) fn reads(&self) -> &kinesis::Client {
+        self.inner.reads.get_or_init(|| self.inner.kinesis.kinesis(&READS))
+    }
+
+    /// For places in shards, and for looking at streams.
     pub(crate) fn records(&self) -> &kinesis::Client {
         self.inner.records.get_or_init(|| self.inner.kinesis.kinesis(&RECORDS))
     }
@@ -213,7 +220,17 @@ const PLANS: Purpose = Purpose {
     attempts: 3,
 };
 
-/// An answer holds up to 10 MiB. The shard consumer has its own pauses, so one retry is enough.
+/// A response holds up to 10 MiB, which a slow link needs its time for. The caller bounds each read by its own
+/// `read_timeout`; after five minutes the iterator is worth nothing. Never retried here: after a response that broke off,
+/// the caller asks for less.
+const READS: Purpose = Purpose {
+    name: "kinex-reads",
+    attempt: Duration::from_secs(300),
+    operation: Duration::from_secs(300),
+    attempts: 1,
+};
+
+/// The shard consumer has its own pauses, so one retry is enough.
 const RECORDS: Purpose = Purpose {
     name: "kinex-records",
     attempt: Duration::from_secs(10),

@@ -59,7 +59,14 @@ impl Asked<'_> {
 
     /// A fault that the SDK reported.
     pub(crate) fn failed(&self, failure: &Failure) -> Fault {
-        self.fault(failure.kind(), failure.advice(self))
+        let kind = failure.kind();
+        self.fault(kind, failure.advice(self, kind))
+    }
+
+    /// A fault that the SDK reported of reading a shard.
+    pub(crate) fn read_failed(&self, failure: &Failure) -> Fault {
+        let kind = failure.kind_of_read();
+        self.fault(kind, failure.advice(self, kind))
     }
 
     fn permission(&self) -> String {
@@ -146,8 +153,23 @@ impl Failure {
         }
     }
 
+    /// What to do about it when a shard was to be read. A position is given up only where Kinesis itself says by name that
+    /// it is none: any other response, of whatever sits in between too, says nothing about it.
+    fn kind_of_read(&self) -> FaultKind {
+        match self {
+            Self::Answer { code, .. } if code == "InvalidArgumentException" => FaultKind::Invalid,
+            Self::Answer { .. } | Self::Unsent(_) => match self.kind() {
+                FaultKind::Invalid => FaultKind::Rejected,
+                kind => kind,
+            },
+            // The headers came and the rest did not, or it did not come in time.
+            Self::Silence | Self::Garbage(_) => FaultKind::Incomplete,
+            Self::Connection(_) | Self::Credentials(_) => self.kind(),
+        }
+    }
+
     /// What happened and the next step.
-    fn advice(&self, asked: &Asked<'_>) -> String {
+    fn advice(&self, asked: &Asked<'_>, kind: FaultKind) -> String {
         let place = asked.place;
         match self {
             Self::Answer { code, message, .. } => {
@@ -156,7 +178,11 @@ impl Failure {
                 } else {
                     format!("{code}: {message}")
                 };
-                let step = match self.kind() {
+                let step = match kind {
+                    FaultKind::Rejected if code.starts_with("KMS") => {
+                        format!("make the key of {} usable again", asked.subject)
+                    }
+                    FaultKind::Rejected => format!("{place} does not serve it now: trying again, seldom"),
                     FaultKind::Throttled => "asked more often than is allowed: slow down, or raise the capacity".into(),
                     FaultKind::Denied => format!("allow {} to these credentials", asked.permission()),
                     FaultKind::Missing => {
@@ -166,7 +192,9 @@ impl Failure {
                         )
                     }
                     FaultKind::IteratorExpired => "get a new iterator behind the last record".into(),
-                    FaultKind::Service | FaultKind::Unreachable => format!("{place} failed: try again"),
+                    FaultKind::Service | FaultKind::Unreachable | FaultKind::Incomplete => {
+                        format!("{place} failed: try again")
+                    }
                     FaultKind::Invalid => return said,
                 };
                 format!("{said}; {step}")
@@ -285,6 +313,45 @@ mod tests {
             FaultKind::Unreachable,
             "no answer from http://127.0.0.1:4567 in time; the request may have been carried out: try again",
         );
+    }
+
+    #[test]
+    fn only_kinesis_itself_can_say_that_a_position_is_none() {
+        let check = |failure: &Failure, expected| assert_eq!(failure.kind_of_read(), expected, "{failure:?}");
+        check(&answer("InvalidArgumentException", 400), FaultKind::Invalid);
+        check(&answer("ExpiredIteratorException", 400), FaultKind::IteratorExpired);
+        check(&answer("ResourceNotFoundException", 400), FaultKind::Missing);
+        for code in [
+            "KMSDisabledException",
+            "KMSInvalidStateException",
+            "KMSNotFoundException",
+            "KMSOptInRequired",
+            "RequestExpired",
+            "ValidationException",
+            "SomethingNew",
+        ] {
+            check(&answer(code, 400), FaultKind::Rejected);
+        }
+        // A response without a name came from something in between.
+        check(&answer("HTTP 400", 400), FaultKind::Rejected);
+        check(&answer("HTTP 404", 404), FaultKind::Rejected);
+        for code in [
+            "ExpiredTokenException",
+            "AccessDeniedException",
+            "KMSAccessDeniedException",
+        ] {
+            check(&answer(code, 400), FaultKind::Denied);
+        }
+        check(&answer("KMSThrottlingException", 400), FaultKind::Throttled);
+        check(
+            &answer("ProvisionedThroughputExceededException", 400),
+            FaultKind::Throttled,
+        );
+        check(&answer("InternalFailure", 500), FaultKind::Service);
+        check(&Failure::Silence, FaultKind::Incomplete);
+        check(&Failure::Garbage("cut".into()), FaultKind::Incomplete);
+        check(&Failure::Connection("refused".into()), FaultKind::Unreachable);
+        check(&Failure::Unsent("no reason".into()), FaultKind::Rejected);
     }
 
     #[test]

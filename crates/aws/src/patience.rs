@@ -73,10 +73,14 @@ where
 fn pause(fault: FaultKind, next: Duration, waited: Duration) -> Option<Duration> {
     let pause = next.min(PAUSE_MAX);
     match fault {
-        FaultKind::Throttled | FaultKind::Unreachable | FaultKind::Service => {
+        FaultKind::Throttled | FaultKind::Unreachable | FaultKind::Incomplete | FaultKind::Service => {
             (waited + pause <= PATIENCE).then_some(pause)
         }
-        FaultKind::Missing | FaultKind::Denied | FaultKind::Invalid | FaultKind::IteratorExpired => None,
+        FaultKind::Missing
+        | FaultKind::Denied
+        | FaultKind::Rejected
+        | FaultKind::Invalid
+        | FaultKind::IteratorExpired => None,
     }
 }
 

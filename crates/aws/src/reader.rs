@@ -90,7 +90,7 @@ impl StreamReader for Reader {
         let answer = request
             .send()
             .await
-            .map_err(|error| asked.failed(&Failure::of(&error)))?;
+            .map_err(|error| asked.read_failed(&Failure::of(&error)))?;
         answer.shard_iterator.map(ShardIterator).ok_or_else(|| {
             let message = format!("the answer has no iterator for {shard}; try again");
             asked.fault(FaultKind::Service, message)
@@ -99,12 +99,12 @@ impl StreamReader for Reader {
 
     async fn read(&self, at: &ShardIterator, max: usize) -> Result<ReadBatch, Fault> {
         let limit = i32::try_from(max.clamp(1, RECORDS_MAX)).expect("at most 10,000");
-        let request = self.clients.records().get_records().shard_iterator(&at.0).limit(limit);
+        let request = self.clients.reads().get_records().shard_iterator(&at.0).limit(limit);
         let asked = self.asked("GetRecords");
         let answer = request
             .send()
             .await
-            .map_err(|error| asked.failed(&Failure::of(&error)))?;
+            .map_err(|error| asked.read_failed(&Failure::of(&error)))?;
         let records: Result<Vec<_>, _> = answer.records.into_iter().map(record).collect();
         let children = answer.child_shards.unwrap_or_default();
         Ok(ReadBatch {

@@ -188,9 +188,11 @@ impl Connected {
                     format!("make stream and tables with `kinex start {names}`, or name others"),
                 )
             }
-            FaultKind::Throttled | FaultKind::Service | FaultKind::IteratorExpired => {
-                (Code::Failed, "try again in a moment".to_owned())
-            }
+            FaultKind::Throttled
+            | FaultKind::Service
+            | FaultKind::Incomplete
+            | FaultKind::Rejected
+            | FaultKind::IteratorExpired => (Code::Failed, "try again in a moment".to_owned()),
             // The fault itself says what to change.
             FaultKind::Invalid => return Stop::usage(self.label.clone()).source(fault).into(),
         };

@@ -89,7 +89,11 @@ pub(crate) fn code_of(error: &anyhow::Error) -> Code {
             return match fault.kind {
                 FaultKind::Unreachable | FaultKind::Denied => Code::CannotConnect,
                 FaultKind::Missing | FaultKind::Invalid => Code::Usage,
-                FaultKind::Throttled | FaultKind::Service | FaultKind::IteratorExpired => Code::Failed,
+                FaultKind::Throttled
+                | FaultKind::Service
+                | FaultKind::Incomplete
+                | FaultKind::Rejected
+                | FaultKind::IteratorExpired => Code::Failed,
             };
         }
     }

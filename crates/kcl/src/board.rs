@@ -144,10 +144,12 @@ fn outcome(kind: FaultKind) -> &'static str {
     match kind {
         FaultKind::Throttled => "throttled",
         FaultKind::Unreachable => "unreachable",
+        FaultKind::Incomplete => "incomplete",
         FaultKind::Service => "service",
         FaultKind::Denied => "denied",
         FaultKind::Missing => "missing",
         FaultKind::IteratorExpired => "iterator-expired",
+        FaultKind::Rejected => "rejected",
         FaultKind::Invalid => "invalid",
     }
 }

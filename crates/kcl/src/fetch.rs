@@ -116,7 +116,11 @@ impl<R: StreamReader> Source<R> {
                     match fault.kind {
                         FaultKind::IteratorExpired | FaultKind::Invalid | FaultKind::Missing => return,
                         FaultKind::Throttled => self.bucket(|bucket| bucket.throttled(clock::now())),
-                        FaultKind::Unreachable | FaultKind::Service | FaultKind::Denied => {}
+                        FaultKind::Unreachable
+                        | FaultKind::Incomplete
+                        | FaultKind::Service
+                        | FaultKind::Denied
+                        | FaultKind::Rejected => {}
                     }
                     failures += 1;
                     tokio::time::sleep((PAUSE * (1 << (failures - 1).min(8))).min(PAUSE_MAX)).await;

@@ -20,6 +20,8 @@ pub enum FaultKind {
     Throttled,
     /// No answer, or not in time: a write may or may not have happened. Try again.
     Unreachable,
+    /// The response broke off, or took too long to come: ask for less. Only reads fail this way.
+    Incomplete,
     /// The service failed (5xx). Try again.
     Service,
     /// The credentials do not allow it. Trying again helps only after somebody changed them.
@@ -28,7 +30,10 @@ pub enum FaultKind {
     Missing,
     /// The iterator is too old: get a new one behind the last record that was delivered.
     IteratorExpired,
-    /// The request can never succeed as it is.
+    /// The service rejected a read for a reason that says nothing about the position and may pass, such as a disabled KMS
+    /// key or an expired signature. Keep the position and try again, seldom.
+    Rejected,
+    /// The request can never succeed as it is. Of a read: its position is not one of this shard.
     Invalid,
 }
 

@@ -133,7 +133,12 @@ pub(crate) async fn write_checkpoint<S: LeaseStore>(
 fn may_pass(kind: FaultKind) -> bool {
     match kind {
         FaultKind::Throttled | FaultKind::Unreachable | FaultKind::Service | FaultKind::Denied => true,
-        FaultKind::Missing | FaultKind::IteratorExpired | FaultKind::Invalid => false,
+        // Reads fail with some of these, and writes never do.
+        FaultKind::Missing
+        | FaultKind::IteratorExpired
+        | FaultKind::Incomplete
+        | FaultKind::Rejected
+        | FaultKind::Invalid => false,
     }
 }
 

@@ -175,6 +175,7 @@ fn in_our_words(text: &str) -> String {
         ("retry_pause_max (", "retry_pause_max_millis ("),
         ("drain_timeout", "drain_timeout_millis"),
         ("request_timeout", "request_timeout_millis"),
+        ("read_timeout", "read_timeout_millis"),
         ("sync_every", "shard_sync_interval_millis"),
     ];
     names
@@ -206,6 +207,7 @@ fn worker(keys: &Keys) -> Result<WorkerConfig, Error> {
             base.request_timeout.min(protocol.failover_after * 3 / 10),
             keys.request_timeout_millis,
         ),
+        read_timeout: over(base.read_timeout, keys.read_timeout_millis),
         protocol,
         ..base
     })

@@ -101,8 +101,10 @@ keys! {
     retry_pause_max_millis: u64,
     /// How long a processor may take to come to a rest.
     drain_timeout_millis: u64,
-    /// How long one request may take.
+    /// How long one request may take, reads of records excepted.
     request_timeout_millis: u64,
+    /// How long one read of records may take.
+    read_timeout_millis: u64,
 
     /// How often a shard with new progress is checkpointed.
     checkpoint_interval_millis: u64,

@@ -93,6 +93,7 @@ fn settings_that_contradict_each_other_are_named_both() {
         &["enable_lease_stealing=false", "strategy=Stealing"],
         &["enable_lease_stealing", "strategy"],
     );
+    both(&["read_timeout_millis=300000"], &["read_timeout_millis", "300 s"]);
     both(&["max_leases_for_worker=0"], &["max_leases_for_worker"]);
 }
 

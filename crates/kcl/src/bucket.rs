@@ -32,9 +32,9 @@ impl Bucket {
         self.calls.pay(1.0, now);
     }
 
-    /// It brought this many bytes.
-    pub(crate) fn received(&mut self, bytes: usize, now: Moment) {
-        self.bytes.pay(bytes as f64, now);
+    /// A call that was made at `called` brought this many bytes. They count from then on, however long they took to come.
+    pub(crate) fn received(&mut self, bytes: usize, called: Moment) {
+        self.bytes.pay(bytes as f64, called);
     }
 
     /// Other readers of the shard use its quota: nothing is left of this second.
@@ -121,6 +121,18 @@ mod tests {
             bucket.called(later);
         }
         assert_eq!(bucket.wait(later), Duration::from_millis(200));
+    }
+
+    #[test]
+    fn the_time_that_a_read_takes_pays_off_its_bytes() {
+        let called = Moment::millis(1_000);
+        let mut bucket = Bucket::new(5, 2_000_000, called);
+        assert_eq!(bucket.wait(called), Duration::ZERO);
+        bucket.called(called);
+        let came = Moment::millis(4_500);
+        bucket.received(10_000_000, called);
+        // Of ten million bytes two were saved up and seven were earned while they came.
+        assert_eq!(bucket.wait(came), Duration::from_millis(500));
     }
 
     #[test]

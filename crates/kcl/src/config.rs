@@ -51,7 +51,10 @@ pub struct WorkerConfig {
     pub bytes_per_second: u32,
     /// How many reads of one shard are fetched ahead of the processor.
     pub prefetch: usize,
-    /// Bytes of records that are fetched and not yet processed, over all shards.
+    /// Bytes of memory for records that are being read or are read and not yet processed, over all shards. Counted is what
+    /// they occupy, not their payload alone: a record of one byte takes about 300 bytes. Half of it is divided among the
+    /// shards, so that each can always be read; the other half goes to whichever shard needs more. A record that is larger
+    /// than its shard's part is read all the same, one at a time.
     pub memory_max: usize,
     /// The most user records of one call of the processor.
     pub batch_records_max: usize,
@@ -65,8 +68,10 @@ pub struct WorkerConfig {
     pub retry_pause_max: Duration,
     /// How long a processor may take to come to a rest when its lease is asked for or the worker leaves.
     pub drain_timeout: Duration,
-    /// How long one request to the tables or the stream may take.
+    /// How long one request to the tables or the stream may take, reads of records excepted.
     pub request_timeout: Duration,
+    /// How long one read of records may take; after one that took longer, fewer records are asked for.
+    pub read_timeout: Duration,
     /// How many events a subscriber may lag behind before it misses some.
     pub events_kept: usize,
 }
@@ -92,7 +97,7 @@ impl Default for WorkerConfig {
             bytes_per_second: 2 * 1024 * 1024,
             // One read in the processor's hands, one ready.
             prefetch: 1,
-            // A read has 10 MiB at most: six of the largest together.
+            // A read has 10 MiB at most, and takes up to 2.5 times that while it is decoded: one or two of the largest at once.
             memory_max: 64 * 1024 * 1024,
             // Bounds the memory of an aggregate that unfolds into very many user records.
             batch_records_max: 1_000,
@@ -106,6 +111,8 @@ impl Default for WorkerConfig {
             drain_timeout: Duration::from_secs(20),
             // Less than a third of F: a renewal that hangs is sent again twice before its window ends.
             request_timeout: Duration::from_secs(3),
+            // A read of 10 MiB over a link of 4 Mbit/s.
+            read_timeout: Duration::from_secs(30),
             // Some minutes of events of a busy worker.
             events_kept: 1_024,
         }
@@ -142,6 +149,7 @@ impl WorkerConfig {
             retry_pause_max,
             drain_timeout,
             request_timeout,
+            read_timeout,
             events_kept,
         } = self;
         let rules = [
@@ -197,6 +205,12 @@ impl WorkerConfig {
                     protocol.failover_after
                 ),
             ),
+            (
+                !read_timeout.is_zero() && *read_timeout < ITERATOR_LIFE,
+                format!(
+                    "read_timeout ({read_timeout:?}) must be more than 0 and less than 300 s, the life of an iterator"
+                ),
+            ),
             (*events_kept >= 1, "events_kept must be at least 1".to_owned()),
         ];
         if let Some((_, rule)) = rules.into_iter().find(|(holds, _)| !holds) {
@@ -205,6 +219,9 @@ impl WorkerConfig {
         protocol.check().map_err(|mismatch| ConfigError(mismatch.to_string()))
     }
 }
+
+/// How long an iterator can be used: <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_GetShardIterator.html>.
+const ITERATOR_LIFE: Duration = Duration::from_secs(300);
 
 /// The most bytes that one read of Kinesis returns.
 pub(crate) const READ_BYTES_MAX: usize = 10 * 1024 * 1024;
@@ -258,6 +275,11 @@ mod tests {
         check(|config| config.memory_max = 1_000, &["memory_max", "10 MiB", "1000"]);
         check(|config| config.memory_max = usize::MAX, &["memory_max", "4 GiB"]);
         check(|config| config.batch_records_max = 0, &["batch_records_max"]);
+        check(|config| config.read_timeout = Duration::ZERO, &["read_timeout"]);
+        check(
+            |config| config.read_timeout = Duration::from_secs(300),
+            &["read_timeout", "300 s"],
+        );
         check(|config| config.events_kept = 0, &["events_kept"]);
     }
 

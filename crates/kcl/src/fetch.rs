@@ -1,20 +1,28 @@
-//! Reads one shard ahead of its processor, no faster than its quota and no more than memory allows.
+//! Reads one shard ahead of its processor, no faster than its quota and no more than memory and link allow.
+//!
+//! An iterator is kept over every failure but those that say that it is worth nothing: a read that failed costs time and
+//! never the position.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use kinex_core::member::Hold;
+use kinex_core::time::Moment;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::board::Board;
 use crate::bucket::Bucket;
-use crate::budget::{Budget, Share};
+use crate::budget::{Share, Slot, allocated};
 use crate::clock;
-use crate::ports::{FaultKind, ReadBatch, ReadFrom, ShardIterator, StreamReader};
+use crate::ports::{Fault, FaultKind, RawRecord, ReadBatch, ReadFrom, ShardIterator, StreamReader};
+use crate::read_size::{Brought, ReadSize};
 
 /// The pause after the first failed read; it doubles with each further one up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(250);
+/// The pause where trying again soon cannot help: the rest of the shard's five reads a second is for other applications.
+const PAUSE_REJECTED: Duration = Duration::from_secs(1);
 /// As long as Kinesis may need to pay off a read of 10 MiB.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
@@ -23,8 +31,11 @@ pub(crate) struct Source<R> {
     pub(crate) stream: Arc<R>,
     pub(crate) hold: Arc<Hold>,
     pub(crate) board: Board,
-    pub(crate) budget: Budget,
+    pub(crate) slot: Arc<Slot>,
     pub(crate) bucket: Mutex<Bucket>,
+    pub(crate) size: Mutex<ReadSize>,
+    /// Iterators in a row that turned out to be worth nothing before they brought a good read.
+    pub(crate) worthless: AtomicU32,
     pub(crate) pace: Pace,
 }
 
@@ -32,9 +43,9 @@ pub(crate) struct Source<R> {
 #[derive(Clone, Debug)]
 pub(crate) struct Pace {
     pub(crate) idle: Duration,
-    pub(crate) records_max: usize,
     pub(crate) prefetch: usize,
     pub(crate) request_timeout: Duration,
+    pub(crate) read_timeout: Duration,
 }
 
 /// One read, with the memory that it takes.
@@ -74,7 +85,13 @@ impl Ahead {
 
 impl<R: StreamReader> Source<R> {
     /// An iterator at this place.
-    pub(crate) async fn iterator(&self, from: &ReadFrom) -> Result<ShardIterator, crate::ports::Fault> {
+    pub(crate) async fn iterator(&self, from: &ReadFrom) -> Result<ShardIterator, Fault> {
+        let worthless = self.worthless.load(Ordering::Relaxed);
+        // One iterator may expire as a matter of course. Where each of them turns out to be worth nothing, there is no
+        // hurry to get the next one.
+        if worthless > 1 {
+            tokio::time::sleep(pause(FaultKind::Invalid, worthless - 1, jitter())).await;
+        }
         let (shard, within) = (&self.hold.key, self.pace.request_timeout);
         let answer = self.stream.iterator(shard, from);
         let iterator = self.board.ask("GetShardIterator", Some(shard), within, answer).await?;
@@ -85,20 +102,17 @@ impl<R: StreamReader> Source<R> {
     async fn read_on(&self, mut at: ShardIterator, reads: mpsc::Sender<Fetched>) {
         let mut failures = 0;
         loop {
-            let mut share = self.budget.one_read().await;
             self.wait_for_quota().await;
-            let answer = self.stream.read(&at, self.pace.records_max);
-            let within = self.pace.request_timeout;
-            match self.board.ask("GetRecords", Some(&self.hold.key), within, answer).await {
+            let mut share = self.slot.reserve(self.size(|size| size.wanted())).await;
+            let asked = self.size(|size| size.records(share.bytes()));
+            let called = clock::now();
+            self.bucket(|bucket| bucket.called(called));
+            match self.read(&at, asked).await {
                 Ok(batch) => {
                     failures = 0;
-                    self.board.count("GetRecords", "ok");
-                    let bytes: usize = batch.records.iter().map(|record| record.data.len()).sum();
-                    self.bucket(|bucket| bucket.received(bytes, clock::now()));
-                    self.board
-                        .hold(&self.hold, |hold| hold.behind_millis = Some(batch.behind_millis));
+                    let held = self.account(&batch, called);
+                    share.set(held);
                     let (next, newest) = (batch.next.clone(), batch.behind_millis == 0);
-                    share.shrink(bytes);
                     if !(batch.records.is_empty() && next.is_some())
                         && reads.send(Fetched { batch, share }).await.is_err()
                     {
@@ -113,28 +127,58 @@ impl<R: StreamReader> Source<R> {
                 }
                 Err(fault) => {
                     drop(share);
-                    match fault.kind {
-                        FaultKind::IteratorExpired | FaultKind::Invalid | FaultKind::Missing => return,
-                        FaultKind::Throttled => self.bucket(|bucket| bucket.throttled(clock::now())),
-                        FaultKind::Unreachable
-                        | FaultKind::Incomplete
-                        | FaultKind::Service
-                        | FaultKind::Denied
-                        | FaultKind::Rejected => {}
-                    }
                     failures += 1;
-                    tokio::time::sleep((PAUSE * (1 << (failures - 1).min(8))).min(PAUSE_MAX)).await;
+                    match fault.kind {
+                        FaultKind::IteratorExpired | FaultKind::Invalid | FaultKind::Missing => {
+                            self.worthless.fetch_add(1, Ordering::Relaxed);
+                            return;
+                        }
+                        FaultKind::Throttled => self.bucket(|bucket| bucket.throttled(clock::now())),
+                        FaultKind::Incomplete => self.size(|size| size.cut(asked)),
+                        FaultKind::Unreachable | FaultKind::Service | FaultKind::Denied | FaultKind::Rejected => {}
+                    }
+                    tokio::time::sleep(pause(fault.kind, failures, jitter())).await;
                 }
             }
         }
     }
 
+    async fn read(&self, at: &ShardIterator, asked: usize) -> Result<ReadBatch, Fault> {
+        let (shard, within) = (&self.hold.key, self.pace.read_timeout);
+        let answer = async {
+            let read = self.stream.read(at, asked);
+            tokio::time::timeout(within, read)
+                .await
+                .unwrap_or_else(|_| Err(late(shard, within)))
+        };
+        // The limit above says what to do next, so it is the one that counts.
+        self.board.ask("GetRecords", Some(shard), within * 2, answer).await
+    }
+
+    /// Learns from a good read. Says what its records occupy.
+    fn account(&self, batch: &ReadBatch, called: Moment) -> usize {
+        self.worthless.store(0, Ordering::Relaxed);
+        self.board.count("GetRecords", "ok");
+        let payload: usize = batch.records.iter().map(payload).sum();
+        let held: usize = batch.records.iter().map(occupied).sum();
+        self.bucket(|bucket| bucket.received(payload, called));
+        self.size(|size| {
+            size.whole(Brought {
+                records: batch.records.len(),
+                payload,
+                peak: batch.records.iter().map(peak).sum(),
+                took: clock::now().since(called),
+            });
+        });
+        self.board
+            .hold(&self.hold, |hold| hold.behind_millis = Some(batch.behind_millis));
+        held
+    }
+
     async fn wait_for_quota(&self) {
         loop {
-            let now = clock::now();
-            let wait = self.bucket(|bucket| bucket.wait(now));
+            let wait = self.bucket(|bucket| bucket.wait(clock::now()));
             if wait.is_zero() {
-                self.bucket(|bucket| bucket.called(now));
                 return;
             }
             tokio::time::sleep(wait).await;
@@ -143,5 +187,120 @@ impl<R: StreamReader> Source<R> {
 
     fn bucket<T>(&self, act: impl FnOnce(&mut Bucket) -> T) -> T {
         act(&mut self.bucket.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn size<T>(&self, act: impl FnOnce(&mut ReadSize) -> T) -> T {
+        act(&mut self.size.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn late(shard: &kinex_core::id::ShardId, within: Duration) -> Fault {
+    Fault {
+        kind: FaultKind::Incomplete,
+        request: format!("GetRecords of {shard}"),
+        message: format!("the records did not come within {within:?}; trying again with fewer of them"),
+        source: None,
+    }
+}
+
+/// How long to wait after so many failures in a row; `jitter` from 0 to 1 spreads the shards of a fleet.
+fn pause(kind: FaultKind, failures: u32, jitter: f64) -> Duration {
+    let doublings = failures.saturating_sub(1).min(8);
+    match kind {
+        // Asking for less is the remedy; it is there at once.
+        FaultKind::Incomplete => PAUSE.mul_f64(0.5 + jitter / 2.0),
+        FaultKind::Throttled | FaultKind::Unreachable | FaultKind::Service => {
+            (PAUSE * (1 << doublings)).min(PAUSE_MAX).mul_f64(0.5 + jitter / 2.0)
+        }
+        FaultKind::Denied
+        | FaultKind::Rejected
+        | FaultKind::Missing
+        | FaultKind::IteratorExpired
+        | FaultKind::Invalid => (PAUSE_REJECTED * (1 << doublings))
+            .min(PAUSE_MAX)
+            .mul_f64(1.0 + jitter / 4.0),
+    }
+}
+
+/// A number from 0 to 1.
+fn jitter() -> f64 {
+    uuid::Uuid::new_v4().as_u64_pair().0 as f64 / u64::MAX as f64
+}
+
+/// What Kinesis counts of a record.
+fn payload(record: &RawRecord) -> usize {
+    record.data.len() + record.partition_key.len()
+}
+
+/// What a record occupies until it is processed: itself, and four allocations.
+fn occupied(record: &RawRecord) -> usize {
+    let counted = 2 * size_of::<usize>();
+    size_of::<RawRecord>()
+        + allocated(record.sequence.as_str().len() + counted)
+        + allocated(record.partition_key.len())
+        + allocated(record.data.len())
+        + allocated(3 * size_of::<usize>())
+}
+
+/// What a record occupies while it is decoded: the text of it in the response, the SDK's own form, and what is left of it.
+fn peak(record: &RawRecord) -> usize {
+    const AROUND: usize = 512;
+    occupied(record) + record.data.len() / 3 * 4 + record.partition_key.len() + AROUND
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The shortest and the longest pauses after one failure, two, and so on, in milliseconds.
+    fn check(kind: FaultKind, expected: &[(u128, u128)]) {
+        let pauses = (1..=expected.len() as u32).map(|failures| {
+            let at = |jitter| pause(kind, failures, jitter).as_millis();
+            (at(0.0), at(1.0))
+        });
+        assert_eq!(pauses.collect::<Vec<_>>(), expected, "{kind:?}");
+    }
+
+    #[test]
+    fn failed_reads_are_made_again_more_and_more_seldom() {
+        let soon = [
+            (125, 250),
+            (250, 500),
+            (500, 1_000),
+            (1_000, 2_000),
+            (2_000, 4_000),
+            (2_500, 5_000),
+            (2_500, 5_000),
+        ];
+        check(FaultKind::Unreachable, &soon);
+        check(FaultKind::Service, &soon);
+        check(FaultKind::Throttled, &soon);
+        check(FaultKind::Incomplete, &[(125, 250); 4]);
+    }
+
+    #[test]
+    fn what_trying_again_soon_cannot_help_is_tried_once_a_second_at_most() {
+        let seldom = [
+            (1_000, 1_250),
+            (2_000, 2_500),
+            (4_000, 5_000),
+            (5_000, 6_250),
+            (5_000, 6_250),
+        ];
+        for kind in [FaultKind::Rejected, FaultKind::Denied, FaultKind::Invalid] {
+            check(kind, &seldom);
+        }
+    }
+
+    #[test]
+    fn a_record_of_one_byte_is_counted_with_all_that_is_around_it() {
+        let record = RawRecord {
+            sequence: kinex_core::id::SequenceNumber::parse(&"4".repeat(56)).expect("digits"),
+            partition_key: "k".into(),
+            data: bytes::Bytes::from_static(b"x"),
+            arrived_millis: 0,
+        };
+        assert!((200..400).contains(&occupied(&record)), "{}", occupied(&record));
+        assert!(peak(&record) > 2 * occupied(&record));
     }
 }

@@ -80,6 +80,7 @@ pub mod memory;
 mod message;
 pub mod ports;
 mod processor;
+mod read_size;
 mod request;
 mod syncer;
 mod unfold;

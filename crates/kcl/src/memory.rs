@@ -6,4 +6,4 @@ mod store;
 mod stream;
 
 pub use store::{Hitch, MemoryStore};
-pub use stream::MemoryStream;
+pub use stream::{Link, MemoryStream};

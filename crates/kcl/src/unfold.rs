@@ -8,7 +8,7 @@ use kinex_core::lease::Position;
 
 use crate::aggregate::UserRecords;
 use crate::board::Board;
-use crate::budget::Share;
+use crate::budget::{Share, allocated};
 use crate::config::OutOfRange;
 use crate::events::WorkerEvent;
 use crate::fetch::Fetched;
@@ -38,7 +38,9 @@ pub(crate) struct Unfolding {
     behind_millis: u64,
     out_of_range: u64,
     /// The memory that the read takes, until the last record is processed.
-    _share: Share,
+    share: Share,
+    /// What of it the records take as they were read.
+    raw_bytes: usize,
 }
 
 /// Some user records, and whether they are the last ones of the shard.
@@ -61,7 +63,8 @@ impl Unfolding {
             children: batch.children,
             behind_millis: batch.behind_millis,
             out_of_range: 0,
-            _share: share,
+            raw_bytes: share.bytes(),
+            share,
         }
     }
 
@@ -89,6 +92,8 @@ impl Unfolding {
                 None => break,
             }
         }
+        let user_bytes: usize = records.iter().map(occupied).sum();
+        self.share.set(self.raw_bytes + user_bytes);
         self.ahead = self.next(sieve, board);
         let last_of_read = self.ahead.is_none();
         if last_of_read && self.out_of_range > 0 {
@@ -126,6 +131,11 @@ impl Unfolding {
             return Some(record);
         }
     }
+}
+
+/// What a user record occupies beside the record that it came in, whose number and bytes it shares.
+fn occupied(record: &Record) -> usize {
+    size_of::<Record>() + allocated(record.partition_key.len() + 2 * size_of::<usize>())
 }
 
 fn unfold(raw: RawRecord, sieve: &Sieve, board: &Board) -> UserRecords {

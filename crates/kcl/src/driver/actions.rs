@@ -1,5 +1,6 @@
 //! Carries out what the member decides.
 
+use std::sync::atomic::AtomicU32;
 use std::sync::{Arc, Mutex};
 
 use kinex_core::lease::Lease;
@@ -17,6 +18,7 @@ use crate::events::WorkerEvent;
 use crate::fetch::{Pace, Source};
 use crate::ports::{LeaseStore, StreamReader};
 use crate::processor::ProcessorFactory;
+use crate::read_size::ReadSize;
 use crate::request;
 use crate::unfold::Sieve;
 use crate::worker::{HoldState, HoldStatus};
@@ -57,17 +59,19 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             stream: Arc::clone(&self.stream),
             hold: Arc::clone(&key),
             board: self.board.clone(),
-            budget: self.budget.clone(),
+            slot: self.budget.slot(),
             bucket: Mutex::new(Bucket::new(
                 config.reads_per_second,
                 config.bytes_per_second,
                 clock::now(),
             )),
+            size: Mutex::new(ReadSize::new(config.read_records_max, config.read_timeout)),
+            worthless: AtomicU32::new(0),
             pace: Pace {
                 idle: config.idle_between_reads,
-                records_max: config.read_records_max,
                 prefetch: config.prefetch,
                 request_timeout: config.request_timeout,
+                read_timeout: config.read_timeout,
             },
         };
         let setup = consumer::Setup {

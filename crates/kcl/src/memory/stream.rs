@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use kinex_core::id::{HashRange, SequenceNumber, ShardId};
@@ -32,6 +32,23 @@ struct State {
     iterators: u64,
     /// How many reads and listings fail, and how.
     failing: Vec<FaultKind>,
+    /// How every read of records fails for now.
+    reads_failing: Option<FaultKind>,
+    link: Link,
+    /// Reads of records under way, and the most that ever were at the same time.
+    under_way: usize,
+    under_way_max: usize,
+}
+
+/// What lies between the stream and its readers.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Link {
+    /// How long every read of records takes at least.
+    pub latency: Duration,
+    /// What all reads together get of the link; `None`: more than they ever need.
+    pub bytes_per_second: Option<u32>,
+    /// A response with a larger payload breaks off.
+    pub response_max: Option<usize>,
 }
 
 struct Log {
@@ -58,6 +75,10 @@ impl MemoryStream {
             iterators_from: 0,
             iterators: 0,
             failing: Vec::new(),
+            reads_failing: None,
+            link: Link::default(),
+            under_way: 0,
+            under_way_max: 0,
         };
         let width = u128::MAX / shards as u128;
         for index in 0..shards as u128 {
@@ -153,6 +174,21 @@ impl MemoryStream {
     /// Lets the next requests fail, one for each kind.
     pub fn fail_next(&self, kinds: &[FaultKind]) {
         self.state().failing = kinds.iter().rev().copied().collect();
+    }
+
+    /// Lets every read of records fail like this, until told otherwise.
+    pub fn fail_reads(&self, kind: Option<FaultKind>) {
+        self.state().reads_failing = kind;
+    }
+
+    /// Puts the stream at the end of another link.
+    pub fn link(&self, link: Link) {
+        self.state().link = link;
+    }
+
+    /// The most reads of records that were under way at the same time.
+    pub fn reads_at_once_max(&self) -> usize {
+        self.state().under_way_max
     }
 
     /// The shards that take records, in the order of their ids.
@@ -289,6 +325,42 @@ impl StreamReader for MemoryStream {
     }
 
     async fn read(&self, at: &ShardIterator, max: usize) -> Result<ReadBatch, Fault> {
+        let _under_way = UnderWay::begin(self);
+        let batch = self.respond(at, max).await?;
+        let link = self.state().link;
+        let bytes: usize = batch.records.iter().map(|record| record.data.len()).sum();
+        let transfer = link.bytes_per_second.map_or(Duration::ZERO, |rate| {
+            // Whatever else is read now takes its part of the line.
+            Duration::from_secs_f64(bytes as f64 * self.state().under_way as f64 / f64::from(rate.max(1)))
+        });
+        tokio::time::sleep(link.latency + transfer).await;
+        if link.response_max.is_some_and(|max| bytes > max) {
+            return Err(fault(FaultKind::Incomplete, "GetRecords", "the response broke off"));
+        }
+        Ok(batch)
+    }
+}
+
+/// A read under way.
+struct UnderWay<'a>(&'a MemoryStream);
+
+impl<'a> UnderWay<'a> {
+    fn begin(stream: &'a MemoryStream) -> Self {
+        let mut state = stream.state();
+        state.under_way += 1;
+        state.under_way_max = state.under_way_max.max(state.under_way);
+        Self(stream)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.state().under_way -= 1;
+    }
+}
+
+impl MemoryStream {
+    async fn respond(&self, at: &ShardIterator, max: usize) -> Result<ReadBatch, Fault> {
         tokio::task::yield_now().await;
         let mut state = self.state();
         let mut parts = at.0.splitn(3, ' ');
@@ -296,6 +368,9 @@ impl StreamReader for MemoryStream {
         let (number, index, shard) = (part().parse::<u64>(), part().parse::<usize>(), ShardId::from(part()));
         let request = format!("GetRecords {shard}");
         state.failure(&request)?;
+        if let Some(kind) = state.reads_failing {
+            return Err(fault(kind, &request, "a failure that the test asked for"));
+        }
         let (Ok(number), Ok(index)) = (number, index) else {
             return Err(fault(FaultKind::Invalid, &request, "not an iterator"));
         };

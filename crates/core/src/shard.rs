@@ -6,8 +6,8 @@
 //!
 //! # Guarantees
 //! No record is handed to the processor at or after the end of the window, after a drain was asked for, or after the
-//! hold is over. Records are never skipped: what failed is given again, and in the end the shard is halted. The calls
-//! of a processor do not overlap; it gets at most one of `shard_ended`, `shutdown_requested`, `lease_lost`.
+//! hold is over. Records are never skipped unless the user's code says so: what failed is given again. The calls of a
+//! processor do not overlap; it gets at most one of `shard_ended`, `shutdown_requested`, `lease_lost`.
 //!
 //! # Caveats
 //! Checkpoints that the processor writes on its own are not seen here. What counts as *processed* is every record of a
@@ -42,6 +42,13 @@ pub enum Call {
     Initialize,
     /// With records.
     Process(Batch),
+    /// To decide what becomes of records whose call fails every time.
+    Poisoned {
+        /// The records.
+        batch: Batch,
+        /// How often their call has failed in a row.
+        failures: u32,
+    },
     /// Every record of the closed shard is processed.
     ShardEnded,
 }
@@ -76,7 +83,8 @@ pub enum State {
         /// How often it has failed.
         failures: u32,
     },
-    /// The processor failed too often: nothing more is delivered, nothing is skipped, the lease is kept.
+    /// The processor failed too often: nothing more is delivered, nothing is skipped, the lease is kept until
+    /// [`Event::Resumed`].
     Halted {
         /// The call that failed.
         call: Call,
@@ -106,11 +114,32 @@ pub enum State {
     Over,
 }
 
+/// What becomes of records whose call fails every time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgment {
+    /// The call is made again.
+    Retry,
+    /// Nothing more is delivered until somebody resumes the shard.
+    Halt,
+    /// They count as processed.
+    Skip,
+    /// They are given in smaller batches, of which this is the first, so that one bad record does not decide for the
+    /// good ones around it.
+    Narrow(Batch),
+}
+
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The call of the processor returned well.
     Called,
+    /// It is decided what becomes of the records of [`Call::Poisoned`].
+    Judged(Judgment),
+    /// Somebody wants a shard that failed to go on now.
+    Resumed {
+        /// The window is over.
+        lapsed: bool,
+    },
     /// The iterator is there.
     Sought,
     /// A batch is there.
@@ -162,8 +191,11 @@ pub enum Effect {
     TellLost,
     /// Put a new processor in the place of one that has had its last call.
     Replace,
-    /// Somebody must look at this shard: the processor fails every time.
+    /// Somebody must look at this shard: the call has failed once more than [`RetryPolicy::retries`], or a multiple of
+    /// that. It goes on all the same.
     Alarm(Call),
+    /// Somebody must look at this shard: nothing more is delivered. Give up the memory that it takes.
+    Halt(Call),
     /// Nothing more comes; drop the processor.
     Finish,
 }
@@ -171,8 +203,11 @@ pub enum Effect {
 /// How often a failing processor is called again, and the pauses between attempts of any kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Calls of the processor after the first one. Reads and writes are tried for as long as the lease is held.
+    /// After so many retries in a row there is an alarm, and records are judged ([`Call::Poisoned`]). Reads and writes
+    /// are tried for as long as the lease is held.
     pub retries: u32,
+    /// Whether another call than that with records halts the shard then, instead of being made again for ever.
+    pub halts: bool,
     /// The pause before the first retry; it doubles with each one.
     pub pause: Duration,
     /// The longest pause.
@@ -180,6 +215,11 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
+    /// Whether so many failures in a row need somebody's attention.
+    pub fn exhausted_by(&self, failures: u32) -> bool {
+        failures.is_multiple_of(self.retries.saturating_add(1))
+    }
+
     /// The pause after so many failures.
     pub fn pause_after(&self, failures: u32) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
@@ -222,6 +262,12 @@ impl Consumer {
         effects
     }
 
+    /// Somebody wants a shard that failed to go on now.
+    pub fn resume(&mut self, now: Moment) -> Vec<Effect> {
+        let lapsed = now >= self.until;
+        self.on(now, Event::Resumed { lapsed })
+    }
+
     /// The window ends at `until` now.
     pub fn extend(&mut self, now: Moment, until: Moment) -> Vec<Effect> {
         self.until = self.until.max(until);
@@ -250,7 +296,7 @@ impl Consumer {
     }
 
     fn apply(&mut self, event: Event) -> Vec<Effect> {
-        if let (Event::Called, Some(last)) = (&event, in_hand(&self.state)) {
+        if let (Event::Called | Event::Judged(Judgment::Skip), Some(last)) = (&event, in_hand(&self.state)) {
             self.behind = Checkpoint::At(last.clone());
         }
         let (state, effects) = step(self.state.clone(), event, &self.policy);
@@ -269,7 +315,7 @@ fn in_hand(state: &State) -> Option<&Position> {
         _ => return None,
     };
     match work {
-        Work::Call(Call::Process(batch)) => batch.last.as_ref(),
+        Work::Call(Call::Process(batch) | Call::Poisoned { batch, .. }) => batch.last.as_ref(),
         _ => None,
     }
 }

@@ -1,24 +1,28 @@
-//! One call of a processor, in a task of its own: a call that panics has failed, and one may be cut short.
+//! One call of a processor, in a task of its own: a panic anywhere in it is a failure like others, and it may be cut
+//! short.
 
 use std::any::Any;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 
+use kinex_core::id::ShardId;
 use tokio::task::JoinError;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::checkpointer::Checkpointer;
-use crate::processor::{ProcessorError, RecordBatch, RecordProcessor, ShardStart};
+use crate::poison::{Poison, PoisonAction};
+use crate::processor::{ProcessorError, ProcessorFactory, RecordBatch, RecordProcessor, ShardStart};
 
 /// What a processor is called for.
 #[derive(Clone, Debug)]
 pub(crate) enum Job {
     Initialize(Arc<ShardStart>),
     Process(Arc<RecordBatch>),
+    Poisoned(Arc<Poison>),
     ShardEnded,
     ShutdownRequested,
     LeaseLost,
@@ -29,9 +33,49 @@ impl Job {
         match self {
             Self::Initialize(_) => "initialize",
             Self::Process(_) => "process",
+            Self::Poisoned(_) => "poisoned",
             Self::ShardEnded => "shard_ended",
             Self::ShutdownRequested => "shutdown_requested",
             Self::LeaseLost => "lease_lost",
+        }
+    }
+}
+
+/// Why a call failed, with its text for events: the text is made once, inside the guard against panics.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) text: String,
+    pub(crate) error: Arc<dyn std::error::Error + Send + Sync>,
+}
+
+/// A call that panicked.
+#[derive(Debug, thiserror::Error)]
+#[error("panicked: {0}")]
+struct Panicked(String);
+
+impl Failure {
+    fn returned(error: ProcessorError) -> Self {
+        match guarded(|| error.to_string()) {
+            Ok(text) => Self {
+                text,
+                error: error.into(),
+            },
+            Err(panic) => panic,
+        }
+    }
+
+    fn said(text: String) -> Self {
+        Self {
+            error: ProcessorError::from(text.clone()).into(),
+            text,
+        }
+    }
+
+    fn panicked(panic: &(dyn Any + Send)) -> Self {
+        let panicked = Panicked(panic_text(panic));
+        Self {
+            text: panicked.to_string(),
+            error: Arc::new(panicked),
         }
     }
 }
@@ -40,23 +84,45 @@ impl Job {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Done,
+    /// The processor has decided about records that fail every time.
+    Judged(PoisonAction),
     Interrupted,
-    Failed(String),
+    Failed(Failure),
 }
 
-/// A call under way. Dropping it aborts the call.
+/// A call in flight. Dropping it aborts the call.
 pub(crate) struct Call<P> {
     pub(crate) name: &'static str,
     interrupt: CancellationToken,
-    task: AbortOnDropHandle<(P, Outcome)>,
+    task: AbortOnDropHandle<(Option<P>, Outcome)>,
 }
 
 impl<P: RecordProcessor> Call<P> {
-    /// The processor comes back with the outcome.
-    pub(crate) fn start(processor: P, job: Job, checkpointer: Checkpointer) -> Self {
+    /// The processor comes back with the outcome. Without one the factory makes it first, and a factory that panics has
+    /// failed the call.
+    pub(crate) fn start<F: ProcessorFactory<Processor = P>>(
+        processor: Option<P>,
+        factory: &Arc<F>,
+        shard: &ShardId,
+        job: Job,
+        checkpointer: Checkpointer,
+    ) -> Self {
         let interrupt = CancellationToken::new();
         let name = job.name();
-        let task = tokio::spawn(run(processor, job, checkpointer, interrupt.clone()));
+        let (factory, shard, token) = (Arc::clone(factory), shard.clone(), interrupt.clone());
+        let task = tokio::spawn(async move {
+            let made = match processor {
+                Some(processor) => Ok(processor),
+                None => guarded(|| factory.create(&shard)),
+            };
+            match made {
+                Ok(processor) => {
+                    let (processor, outcome) = run(processor, job, checkpointer, token).await;
+                    (Some(processor), outcome)
+                }
+                Err(failure) => (None, Outcome::Failed(failure)),
+            }
+        });
         Self {
             name,
             interrupt,
@@ -72,10 +138,15 @@ impl<P: RecordProcessor> Call<P> {
     /// Waits for the processor. Cancel safe.
     pub(crate) async fn ended(&mut self) -> (Option<P>, Outcome) {
         match (&mut self.task).await {
-            Ok((processor, outcome)) => (Some(processor), outcome),
+            Ok((processor, outcome)) => (processor, outcome),
             Err(error) => (None, Outcome::Failed(lost(error))),
         }
     }
+}
+
+/// Drops a processor; what it says when it panics.
+pub(crate) fn discard<P: RecordProcessor>(processor: P) -> Result<(), String> {
+    guarded(|| drop(processor)).map_err(|failure| failure.text)
 }
 
 async fn run<P: RecordProcessor>(
@@ -84,13 +155,19 @@ async fn run<P: RecordProcessor>(
     checkpointer: Checkpointer,
     interrupt: CancellationToken,
 ) -> (P, Outcome) {
+    let mut call = Guarded(Box::pin(perform(&mut processor, job, &checkpointer)));
     let outcome = tokio::select! {
-        outcome = caught(perform(&mut processor, job, &checkpointer)) => match outcome {
-            Ok(Ok(())) => Outcome::Done,
-            Ok(Err(error)) => Outcome::Failed(error.to_string()),
-            Err(panic) => Outcome::Failed(format!("panicked: {}", panic_text(panic.as_ref()))),
+        outcome = &mut call => match outcome {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(error)) => Outcome::Failed(Failure::returned(error)),
+            Err(failure) => Outcome::Failed(failure),
         },
         () = interrupt.cancelled() => Outcome::Interrupted,
+    };
+    // What the call had on its stack is dropped here when it was cut short, and that is user code as well.
+    let outcome = match guarded(|| drop(call)) {
+        Ok(()) => outcome,
+        Err(failure) => Outcome::Failed(failure),
     };
     (processor, outcome)
 }
@@ -99,31 +176,43 @@ async fn perform<P: RecordProcessor>(
     processor: &mut P,
     job: Job,
     checkpointer: &Checkpointer,
-) -> Result<(), ProcessorError> {
+) -> Result<Outcome, ProcessorError> {
     match job {
-        Job::Initialize(start) => processor.initialize(&start).await,
-        Job::Process(batch) => processor.process(&batch, checkpointer).await,
-        Job::ShardEnded => processor.shard_ended(checkpointer).await,
-        Job::ShutdownRequested => processor.shutdown_requested(checkpointer).await,
-        Job::LeaseLost => {
-            processor.lease_lost().await;
-            Ok(())
+        Job::Initialize(start) => processor.initialize(&start).await?,
+        Job::Process(batch) => processor.process(&batch, checkpointer).await?,
+        Job::Poisoned(poison) => {
+            let action = processor.poisoned(&poison).await?;
+            if action == PoisonAction::DeadLetter {
+                processor.dead_letter(&poison).await?;
+            }
+            return Ok(Outcome::Judged(action));
+        }
+        Job::ShardEnded => processor.shard_ended(checkpointer).await?,
+        Job::ShutdownRequested => processor.shutdown_requested(checkpointer).await?,
+        Job::LeaseLost => processor.lease_lost().await,
+    }
+    Ok(Outcome::Done)
+}
+
+/// A future whose panic is a value. The processor is called again after one, as after an error, so what the panic left
+/// of its state is its own concern.
+struct Guarded<F>(Pin<Box<F>>);
+
+impl<F: Future> Future for Guarded<F> {
+    type Output = Result<F::Output, Failure>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        match guarded(|| self.0.as_mut().poll(context)) {
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
+            Err(failure) => Poll::Ready(Err(failure)),
         }
     }
 }
 
-/// Runs a future and catches its panic. The processor is called again after one, as after an error, so what the panic
-/// left of its state is its own concern.
-async fn caught<T>(future: impl Future<Output = T>) -> Result<T, Box<dyn Any + Send>> {
-    let mut future = pin!(future);
-    poll_fn(
-        |context| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(context))) {
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(value)) => Poll::Ready(Ok(value)),
-            Err(panic) => Poll::Ready(Err(panic)),
-        },
-    )
-    .await
+/// Runs user code; a panic is a failure.
+fn guarded<T>(code: impl FnOnce() -> T) -> Result<T, Failure> {
+    catch_unwind(AssertUnwindSafe(code)).map_err(|panic| Failure::panicked(panic.as_ref()))
 }
 
 /// The text of a panic.
@@ -133,10 +222,10 @@ pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
         .unwrap_or_else(|| "no text".to_owned())
 }
 
-/// The task has no processor to give back: the runtime is going down, or dropping the call's future panicked.
-fn lost(error: JoinError) -> String {
+/// The task has no processor to give back: the runtime is going down.
+fn lost(error: JoinError) -> Failure {
     match error.try_into_panic() {
-        Ok(panic) => format!("panicked: {}", panic_text(panic.as_ref())),
-        Err(error) => error.to_string(),
+        Ok(panic) => Failure::panicked(panic.as_ref()),
+        Err(error) => Failure::said(error.to_string()),
     }
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use kinex_core::member;
 
+use crate::poison::PoisonAction;
+
 /// Where an application that has never read a stream begins.
 ///
 /// Only shards that are there at the first look begin here; a shard that appears later is always read from its start.
@@ -60,9 +62,17 @@ pub struct WorkerConfig {
     pub batch_records_max: usize,
     /// What becomes of aggregated user records that belong to another shard.
     pub out_of_range: OutOfRange,
-    /// How often a call of the processor that failed is made again before its shard is halted.
+    /// After so many retries in a row of a failing call there is an alarm, and [`Self::on_poison`] applies.
     pub processor_retries: u32,
-    /// The pause before the first retry; it doubles with each one, up to [`Self::retry_pause_max`].
+    /// What becomes of a record whose call fails every time, unless
+    /// [`RecordProcessor::poisoned`](crate::RecordProcessor::poisoned) decides otherwise. With [`PoisonAction::Halt`]
+    /// the shard is also halted when `initialize` or `shard_ended` fail every time; else they are made again for ever.
+    pub on_poison: PoisonAction,
+    /// A call of the processor that takes longer than this is told by
+    /// [`WorkerEvent::ProcessorSlow`](crate::WorkerEvent::ProcessorSlow), and again each time it has taken twice as long.
+    pub slow_call_after: Duration,
+    /// The pause before the first retry; it doubles with each one, up to [`Self::retry_pause_max`]. Up to half of it is
+    /// taken off at random, so that shards that failed together do not come back together.
     pub retry_pause: Duration,
     /// The longest pause between two retries.
     pub retry_pause_max: Duration,
@@ -103,8 +113,12 @@ impl Default for WorkerConfig {
             batch_records_max: 1_000,
             // As every other client library.
             out_of_range: OutOfRange::Drop,
-            // With the pauses below a shard is halted after about six seconds of failures in a row.
+            // With the pauses below there is an alarm after about six seconds of failures in a row.
             processor_retries: 6,
+            // A database that is down for an hour must not need anybody's hand when it is back.
+            on_poison: PoisonAction::Retry,
+            // Longer than a processor may take to drain: such a call will not be handed over in good order.
+            slow_call_after: Duration::from_secs(30),
             retry_pause: Duration::from_millis(100),
             retry_pause_max: Duration::from_secs(10),
             // Less than the asker's patience (30 s), so that a slow processor still hands over in good order.
@@ -145,6 +159,8 @@ impl WorkerConfig {
             batch_records_max,
             out_of_range: _,
             processor_retries: _,
+            on_poison: _,
+            slow_call_after,
             retry_pause,
             retry_pause_max,
             drain_timeout,
@@ -190,6 +206,10 @@ impl WorkerConfig {
             (
                 retry_pause <= retry_pause_max,
                 format!("retry_pause ({retry_pause:?}) must not be more than retry_pause_max ({retry_pause_max:?})"),
+            ),
+            (
+                !slow_call_after.is_zero(),
+                "slow_call_after must be more than 0".to_owned(),
             ),
             (
                 *drain_timeout < protocol.handoff_timeout,
@@ -281,6 +301,7 @@ mod tests {
             &["read_timeout", "300 s"],
         );
         check(|config| config.events_kept = 0, &["events_kept"]);
+        check(|config| config.slow_call_after = Duration::ZERO, &["slow_call_after"]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 mod work;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use std::time::Duration;
 use kinex_core::id::{SequenceNumber, ShardId};
 use kinex_core::lease::Lease;
 use kinex_core::member::Hold;
-use kinex_core::shard::{Call as Work, Consumer as Table, Effect, Event, RetryPolicy, State};
+use kinex_core::shard::{Batch, Call as Work, Consumer as Table, Effect, Event, RetryPolicy, State, Work as Step};
 use kinex_core::time::Moment;
 use tokio::sync::mpsc;
 
 use crate::board::Board;
-use crate::call::{Call, Job, Outcome};
+use crate::call::{Call, Failure, Job, Outcome};
 use crate::checkpointer::{CheckpointError, Checkpointer};
 use crate::clock;
 use crate::config::InitialPosition;
@@ -24,8 +24,9 @@ use crate::control::Control;
 use crate::events::WorkerEvent;
 use crate::fetch::{Ahead, Fetched, Source, Stuck};
 use crate::message::{Lineage, Message};
+use crate::poison::PoisonAction;
 use crate::ports::{Fault, ShardIterator, StreamReader};
-use crate::processor::{ProcessorFactory, RecordBatch, ShardStart};
+use crate::processor::{ProcessorFactory, Record, RecordBatch, ShardStart};
 use crate::unfold::{Sieve, Unfolding};
 use crate::worker::HoldState;
 
@@ -40,6 +41,7 @@ pub(crate) struct Setup<R, F> {
     pub(crate) inbox: mpsc::Sender<Message>,
     pub(crate) initial_position: InitialPosition,
     pub(crate) policy: RetryPolicy,
+    pub(crate) on_poison: PoisonAction,
     pub(crate) drain_timeout: Duration,
 }
 
@@ -62,14 +64,18 @@ struct Consumer<R, F: ProcessorFactory> {
     drain_timeout: Duration,
     start: Arc<ShardStart>,
     checkpointer: Checkpointer,
-    /// Here, or in the hands of `call`.
+    on_poison: PoisonAction,
+    /// Here, or in the hands of `call`; the next call makes one when there is none.
     processor: Option<F::Processor>,
     call: Option<Call<F::Processor>>,
-    last_error: String,
+    last_failure: Option<Failure>,
     request: Option<Request>,
     ahead: Option<Ahead>,
     unfolding: Option<Unfolding>,
     batch: Option<Arc<RecordBatch>>,
+    /// The rest of a batch that failed, which is given one by one; and whether the shard ends with it.
+    one_by_one: VecDeque<Record>,
+    ends_with_them: bool,
     children: BTreeSet<ShardId>,
     /// The record that reading must find first; another one means that records are gone.
     expected: Option<SequenceNumber>,
@@ -89,6 +95,8 @@ struct Consumer<R, F: ProcessorFactory> {
 enum Request {
     Seek(Pending<Result<ShardIterator, Fault>>),
     Fetch,
+    /// The batch that fails is given one by one, and this is the first of it.
+    Narrow(Batch),
     /// The stream does not know the shard: is it gone?
     Probe(Pending<Result<Lineage, CheckpointError>>),
     Close(Pending<Result<BTreeSet<ShardId>, CheckpointError>>),
@@ -103,6 +111,7 @@ enum Wake<P> {
     Fetched(Result<Fetched, Stuck>),
     /// The last read has more records.
     Unfold,
+    Narrowed(Batch),
     /// The shard has no records any more.
     Gone,
     Probed(Result<Lineage, CheckpointError>),
@@ -122,6 +131,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             inbox,
             initial_position,
             policy,
+            on_poison,
             drain_timeout,
         } = setup;
         let (table, effects) = Table::start(lease.checkpoint.clone(), control.until(), policy);
@@ -135,7 +145,8 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
         let consumer = Self {
             table,
             checkpointer: Checkpointer::new(Arc::clone(&hold), lease.checkpoint, inbox.clone()),
-            processor: Some(factory.create(&hold.key)),
+            processor: None,
+            on_poison,
             board: source.board.clone(),
             hold,
             control,
@@ -147,11 +158,13 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             drain_timeout,
             start: Arc::new(start),
             call: None,
-            last_error: String::new(),
+            last_failure: None,
             request: None,
             ahead: None,
             unfolding: None,
             batch: None,
+            one_by_one: VecDeque::new(),
+            ends_with_them: false,
             children: lease.children,
             expected: None,
             from_horizon: false,
@@ -168,19 +181,26 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
     async fn run(mut self, effects: Vec<Effect>) {
         self.carry_out(effects).await;
         while !self.over {
-            let wake = self.wake().await;
+            let mut wake = self.wake().await;
+            // Whatever the orders are, the call that has come back is over and its processor is here.
+            let returned = match &mut wake {
+                Wake::Called(processor, _) => self.take_back(processor.take()),
+                _ => "-",
+            };
             self.obey().await;
             match wake {
                 Wake::Changed => {}
-                Wake::Called(processor, outcome) => self.called(processor, outcome).await,
+                Wake::Called(_, outcome) => self.called(returned, outcome).await,
                 Wake::Sought(answer) => self.sought(answer).await,
                 Wake::Fetched(answer) => self.fetched(answer).await,
                 Wake::Unfold => self.unfold().await,
+                Wake::Narrowed(first) => self.narrowed(first).await,
                 Wake::Gone => self.gone().await,
                 Wake::Probed(answer) => self.probed(answer).await,
                 Wake::Closed(answer) => self.closed(answer).await,
             }
         }
+        self.discard_processor();
     }
 
     /// Waits for whatever comes first.
@@ -198,8 +218,9 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
                 (Some(Request::Seek(answer)), _) => Wake::Sought(answer.await),
                 (Some(Request::Close(answer)), _) => Wake::Closed(answer.await),
                 (Some(Request::Probe(answer)), _) => Wake::Probed(answer.await),
+                (Some(Request::Narrow(first)), _) => Wake::Narrowed(first.clone()),
                 (Some(Request::Fetch), _) if self.gone => Wake::Gone,
-                (Some(Request::Fetch), _) if self.unfolding.is_some() => Wake::Unfold,
+                (Some(Request::Fetch), _) if self.unfolding.is_some() || !self.one_by_one.is_empty() => Wake::Unfold,
                 (Some(Request::Fetch), Some(ahead)) => Wake::Fetched(ahead.next().await),
                 (Some(Request::Fetch), None) => Wake::Fetched(Err(Stuck)),
                 (None, _) => std::future::pending().await,
@@ -225,6 +246,9 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
         if orders.drain {
             self.drain_until = Some(now + self.drain_timeout);
             self.happened(Event::DrainAsked).await;
+        }
+        if orders.resume && !self.over {
+            self.resume(now).await;
         }
         if let Some(reason) = orders.stop {
             self.happened(Event::Stopped(reason)).await;
@@ -260,7 +284,23 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
         }
         let effects = self.table.on(clock::now(), event);
         self.carry_out(effects).await;
+        self.show_state();
+    }
+
+    fn show_state(&self) {
         let state = match self.table.state() {
+            State::Busy {
+                work: Step::Call(Work::Poisoned { .. }),
+                ..
+            } => HoldState::Failing,
+            State::Busy {
+                work: Step::Call(_),
+                failures,
+            }
+            | State::Pausing {
+                work: Step::Call(_),
+                failures,
+            } if *failures > 0 => HoldState::Failing,
             State::Busy { .. } | State::Pausing { .. } => HoldState::Reading,
             State::Halted { .. } => HoldState::Halted,
             State::Lapsed { .. } => HoldState::Lapsed,
@@ -269,11 +309,26 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
         self.board.hold(&self.hold, |hold| hold.state = state);
     }
 
+    /// Somebody says that the cause of the failures is gone.
+    async fn resume(&mut self, now: Moment) {
+        let before = self.table.state().clone();
+        let effects = self.table.resume(now);
+        if *self.table.state() == before {
+            return;
+        }
+        self.pause_until = None;
+        self.board.tell(WorkerEvent::ShardResumed {
+            shard: self.hold.key.clone(),
+        });
+        self.carry_out(effects).await;
+        self.show_state();
+    }
+
     async fn carry_out(&mut self, effects: Vec<Effect>) {
         for effect in effects {
             match effect {
                 Effect::Begin(step) => self.begin(step).await,
-                Effect::Wait(pause) => self.pause_until = Some(clock::now() + pause),
+                Effect::Wait(pause) => self.pause_until = Some(clock::now() + jittered(pause)),
                 Effect::Interrupt => {
                     if let Some(call) = &self.call {
                         call.interrupt();
@@ -296,13 +351,19 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
                 Effect::TellLost => self.tell_lost().await,
                 Effect::Replace => {
                     self.settle_call().await;
-                    self.processor = Some(self.factory.create(&self.hold.key));
+                    self.discard_processor();
                 }
-                Effect::Alarm(call) => {
+                Effect::Alarm(call) => self.board.tell(WorkerEvent::ShardFailing {
+                    shard: self.hold.key.clone(),
+                    call: name(&call),
+                    failures: self.failures(),
+                    error: self.last_error(),
+                }),
+                Effect::Halt(call) => {
                     self.board.tell(WorkerEvent::ShardHalted {
                         shard: self.hold.key.clone(),
                         call: name(&call),
-                        error: std::mem::take(&mut self.last_error),
+                        error: self.last_error(),
                     });
                     // The batch is fetched again if ever; a halted shard must not keep memory from the others.
                     self.let_go();
@@ -317,6 +378,14 @@ fn name(call: &Work) -> &'static str {
     match call {
         Work::Initialize => "initialize",
         Work::Process(_) => "process",
+        Work::Poisoned { .. } => "poisoned",
         Work::ShardEnded => "shard_ended",
     }
+}
+
+/// Between half of the pause and all of it: shards that failed together do not come back together.
+fn jittered(pause: Duration) -> Duration {
+    let [high, low, ..] = uuid::Uuid::new_v4().into_bytes();
+    let random = f64::from(u16::from_be_bytes([high, low])) / f64::from(u16::MAX);
+    pause.mul_f64(0.5 + random / 2.0)
 }

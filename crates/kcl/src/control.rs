@@ -15,12 +15,15 @@ pub(crate) struct Control {
     until: AtomicU64,
     orders: Mutex<Orders>,
     changed: Notify,
+    /// The call of the processor in flight, and when it began.
+    call: Mutex<Option<(&'static str, Moment)>>,
 }
 
 /// Orders that the consumer has not seen yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Orders {
     pub(crate) drain: bool,
+    pub(crate) resume: bool,
     pub(crate) stop: Option<StopReason>,
 }
 
@@ -30,6 +33,7 @@ impl Control {
             until: AtomicU64::new(nanos(until)),
             orders: Mutex::default(),
             changed: Notify::new(),
+            call: Mutex::default(),
         }
     }
 
@@ -50,6 +54,20 @@ impl Control {
 
     pub(crate) fn stop(&self, reason: StopReason) {
         self.order(|orders| orders.stop = Some(reason));
+    }
+
+    pub(crate) fn resume(&self) {
+        self.order(|orders| orders.resume = true);
+    }
+
+    /// The call of the processor in flight, and when it began.
+    pub(crate) fn call(&self) -> Option<(&'static str, Moment)> {
+        *self.call.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes what the processor is called for; `None` when it has come back.
+    pub(crate) fn set_call(&self, call: Option<(&'static str, Moment)>) {
+        *self.call.lock().unwrap_or_else(PoisonError::into_inner) = call;
     }
 
     /// The orders since the last call.

@@ -98,6 +98,8 @@ struct Held {
     checkpoints: Queue,
     /// The consumer has been asked to drain and has not answered.
     drain_until: Option<Moment>,
+    /// The slow call that was told of: when it began, and how long it must take to be told of again.
+    slow: Option<(Moment, Duration)>,
 }
 
 /// A request that has come to its end.
@@ -177,6 +179,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
                 self.carry_out(actions);
             }
             self.speak_for_the_hung(now);
+            self.report_slow_calls(now);
             if let Some(exit) = self.exit.take() {
                 return self.leave(exit).await;
             }
@@ -242,6 +245,14 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
                     hold: hold.as_ref().clone(),
                 });
             }
+            Message::Resume { shard, reply } => {
+                let held = self.holds.values().find(|held| held.hold.key == shard);
+                if let Some(held) = held {
+                    held.control.resume();
+                }
+                // Nobody waits: the caller has gone.
+                let _ = reply.send(held.is_some());
+            }
             Message::Poke => self.happened(Event::Poked),
             Message::Depart(departure) => {
                 self.board.update(|status| status.departing = true);
@@ -280,6 +291,29 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
                 epoch: hold.fence.epoch,
             });
             self.drained(&hold, None, true);
+        }
+    }
+
+    /// From here and not from the consumer: a processor that blocks the runtime blocks its consumer as well.
+    fn report_slow_calls(&mut self, now: Moment) {
+        for held in self.holds.values_mut() {
+            let Some((call, began)) = held.control.call() else {
+                continue;
+            };
+            let after = match held.slow {
+                Some((told, after)) if told == began => after,
+                _ => self.config.slow_call_after,
+            };
+            let running = now.since(began);
+            if running < after {
+                continue;
+            }
+            held.slow = Some((began, running * 2));
+            self.board.tell(WorkerEvent::ProcessorSlow {
+                shard: held.hold.key.clone(),
+                call,
+                running_millis: u64::try_from(running.as_millis()).unwrap_or(u64::MAX),
+            });
         }
     }
 

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use kinex_core::id::{Epoch, ShardId, WorkerId};
-use kinex_core::lease::Checkpoint;
+use kinex_core::lease::{Checkpoint, Position};
 use kinex_core::member::StopReason;
 use tokio::sync::broadcast;
 
@@ -122,7 +122,46 @@ pub enum WorkerEvent {
         /// What the processor said, or that it panicked.
         error: String,
     },
-    /// ALARM: a call of the processor failed too often. The shard's records stand still; its lease is kept.
+    /// ALARM: a call of the processor has failed many times in a row. It is made again all the same.
+    ShardFailing {
+        /// The shard.
+        shard: ShardId,
+        /// Which call.
+        call: &'static str,
+        /// How many times it has failed in a row.
+        failures: u32,
+        /// What the processor said, or that it panicked.
+        error: String,
+    },
+    /// A call of the processor is taking long. It is waited for; its shard stands still meanwhile.
+    ProcessorSlow {
+        /// The shard.
+        shard: ShardId,
+        /// Which call.
+        call: &'static str,
+        /// How long it has taken so far, in milliseconds.
+        running_millis: u64,
+    },
+    /// User records that no processor will be given (again).
+    RecordsDropped {
+        /// The shard.
+        shard: ShardId,
+        /// Why.
+        reason: DropReason,
+        /// How many.
+        records: u64,
+        /// The first of them.
+        first: Position,
+        /// The last of them.
+        last: Position,
+    },
+    /// A shard that was halted, or whose processor failed, was told to go on.
+    ShardResumed {
+        /// The shard.
+        shard: ShardId,
+    },
+    /// ALARM: a call of the processor failed too often. The shard's records stand still until
+    /// [`WorkerHandle::resume`](crate::WorkerHandle::resume); its lease is kept.
     ShardHalted {
         /// The shard.
         shard: ShardId,
@@ -181,6 +220,28 @@ pub enum WorkerEvent {
         /// What is wrong with it.
         reason: String,
     },
+}
+
+/// Why records were dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// Their call failed every time, and the processor gave them up.
+    Poison,
+    /// As [`Self::Poison`], after the processor had stored them elsewhere.
+    DeadLetter,
+}
+
+impl DropReason {
+    /// Every reason.
+    pub const ALL: &[Self] = &[Self::Poison, Self::DeadLetter];
+
+    /// The name in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Poison => "poison",
+            Self::DeadLetter => "dead-letter",
+        }
+    }
 }
 
 /// Hands events to whoever listens, and to the log.

@@ -18,6 +18,15 @@
 //!         }
 //!         Ok(checkpointer.checkpoint().await?)
 //!     }
+//!
+//!     // Printed is done: nothing is left to flush when the shard ends or goes to another worker.
+//!     async fn shard_ended(&mut self, _: &Checkpointer) -> Result<(), ProcessorError> {
+//!         Ok(())
+//!     }
+//!
+//!     async fn shutdown_requested(&mut self, _: &Checkpointer) -> Result<(), ProcessorError> {
+//!         Ok(())
+//!     }
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -42,7 +51,8 @@
 //! - A checkpoint only moves forward, never passes what was delivered, and is refused once the lease is lost. It can
 //!   stand inside an aggregated record of the producer library.
 //! - Leases are kept on a thread of its own: a processor that is slow, or blocks the runtime, loses none.
-//! - A processor that fails is called again, then its shard is halted with an alarm. No record is skipped silently.
+//! - A processor that fails or panics is called again for as long as the lease is held, with an alarm; it may decide
+//!   otherwise about a record that fails every time ([`RecordProcessor::poisoned`]). No record is skipped silently.
 //! - Memory is bounded by [`WorkerConfig::memory_max`], reads by the quotas of a shard.
 //!
 //! # What it is not
@@ -78,6 +88,7 @@ mod fetch;
 mod log;
 pub mod memory;
 mod message;
+mod poison;
 pub mod ports;
 mod processor;
 mod read_size;
@@ -88,9 +99,10 @@ mod worker;
 
 pub use checkpointer::{CheckpointError, Checkpointer};
 pub use config::{ConfigError, InitialPosition, OutOfRange, WorkerConfig};
-pub use events::WorkerEvent;
+pub use events::{DropReason, WorkerEvent};
+pub use poison::{Poison, PoisonAction};
 pub use processor::{ProcessorError, ProcessorFactory, Record, RecordBatch, RecordProcessor, ShardStart};
-pub use worker::{Ended, Error, HoldState, HoldStatus, Status, Worker, WorkerBuilder, WorkerHandle};
+pub use worker::{Ended, Error, HoldState, HoldStatus, NotHeld, Status, Worker, WorkerBuilder, WorkerHandle};
 
 pub use kinex_core::id::{Epoch, HashRange, Incarnation, SequenceNumber, ShardId, WorkerId};
 pub use kinex_core::lease::{Checkpoint, Position};

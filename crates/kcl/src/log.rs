@@ -14,6 +14,9 @@ pub(crate) fn failure(fault: &Fault, unlogged: u64) {
 pub(crate) fn event(event: &WorkerEvent) {
     match event {
         WorkerEvent::ShardHalted { .. } => error!(?event, "shard halted"),
+        WorkerEvent::ShardFailing { .. } => error!(?event, "processor fails every time"),
+        WorkerEvent::RecordsDropped { .. } => warn!(?event, "records dropped"),
+        WorkerEvent::ProcessorSlow { .. } => warn!(?event, "processor is slow"),
         WorkerEvent::ProcessorFailed { .. }
         | WorkerEvent::DrainTimedOut { .. }
         | WorkerEvent::WindowLapsed { .. }
@@ -26,6 +29,7 @@ pub(crate) fn event(event: &WorkerEvent) {
         | WorkerEvent::LeaseMoved { .. }
         | WorkerEvent::ShardStarted { .. }
         | WorkerEvent::ShardDraining { .. }
+        | WorkerEvent::ShardResumed { .. }
         | WorkerEvent::ShardStopped { .. }
         | WorkerEvent::ShardEnded { .. }
         | WorkerEvent::LeaseCreated { .. }

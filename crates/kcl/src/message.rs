@@ -37,6 +37,11 @@ pub(crate) enum Message {
     LineageChanged,
     /// The shard's end is written.
     ShardEnded { hold: Arc<Hold> },
+    /// Let a shard that failed go on now; says whether this worker has it.
+    Resume {
+        shard: ShardId,
+        reply: oneshot::Sender<bool>,
+    },
     /// A peer's hint.
     Poke,
     /// Leave.

@@ -9,6 +9,7 @@ use kinex_core::id::{Epoch, HashRange, ShardId};
 use kinex_core::lease::{Checkpoint, Position};
 
 use crate::checkpointer::Checkpointer;
+use crate::poison::{Poison, PoisonAction};
 
 /// Why a processor could not do its work; its text appears in the event [`crate::WorkerEvent::ProcessorFailed`].
 pub type ProcessorError = Box<dyn std::error::Error + Send + Sync>;
@@ -68,9 +69,14 @@ pub struct RecordBatch {
 /// failed call, or when its predecessor in another process died or lost the lease before a checkpoint.
 ///
 /// # Errors
-/// A call that returns an error or panics is made again with the same arguments after a pause (a batch without the
-/// records that were checkpointed meanwhile), and after `processor_retries` of them the shard is halted: nothing more
-/// is delivered, nothing is skipped, the lease is kept, and [`crate::WorkerEvent::ShardHalted`] tells.
+/// A call that returns an error or panics is made again with the same arguments after a pause that grows (a batch
+/// without the records that were checkpointed meanwhile). After
+/// [`processor_retries`](crate::WorkerConfig::processor_retries) of them there is an alarm,
+/// [`crate::WorkerEvent::ShardFailing`], and the records of the batch come one by one. Of a record that has failed as
+/// often by itself, [`poisoned`](Self::poisoned) decides. Nothing is skipped unless it says so.
+///
+/// A factory that panics, and a panic in any other method or in `Drop`, is a failure like these. After a panic in a
+/// call the same processor is called again.
 ///
 /// # Caveats
 /// A call is cut short at its next `await` when the lease's window ends under it; its batch is delivered again. A call
@@ -95,22 +101,43 @@ pub trait RecordProcessor: Send + 'static {
         async {}
     }
 
-    /// Every record of the closed shard has been processed. Make durable what is not: after `Ok` the library marks the
-    /// shard as done for ever.
-    fn shard_ended(&mut self, checkpointer: &Checkpointer) -> impl Future<Output = Result<(), ProcessorError>> + Send {
-        let _ = checkpointer;
-        async { Ok(()) }
-    }
+    /// Every record of the closed shard was given to `process`, and each of those calls returned `Ok`. Make durable what
+    /// is not yet.
+    ///
+    /// `Ok` commits all of them, those without a checkpoint too: the row of the shard is marked as finished, and no
+    /// worker reads the shard again. After an error the call is made again, and nothing is committed.
+    fn shard_ended(&mut self, checkpointer: &Checkpointer) -> impl Future<Output = Result<(), ProcessorError>> + Send;
 
-    /// The lease goes to another worker in good order, or this worker leaves. Make durable what is not: after `Ok`
-    /// everything that was processed counts as done and becomes the final checkpoint, which is part of the transfer;
-    /// after an error the last written checkpoint stands.
+    /// The lease goes to another worker in good order, or this worker leaves. Make durable what is not yet.
+    ///
+    /// `Ok` commits every record of every `process` call that returned `Ok`, those without a checkpoint too: the last
+    /// of them becomes the final checkpoint, which is written together with the transfer, and the next owner begins
+    /// after it. A processor that buffers and cannot flush returns an error: then the last written checkpoint stands,
+    /// and everything after it is delivered again.
     fn shutdown_requested(
         &mut self,
         checkpointer: &Checkpointer,
-    ) -> impl Future<Output = Result<(), ProcessorError>> + Send {
-        let _ = checkpointer;
-        async { Ok(()) }
+    ) -> impl Future<Output = Result<(), ProcessorError>> + Send;
+
+    /// Decides what becomes of a record whose call has failed every time. By default what
+    /// [`on_poison`](crate::WorkerConfig::on_poison) says.
+    ///
+    /// After [`PoisonAction::Retry`] it is asked again when the call has failed as many times more. An error or a panic
+    /// in here decides nothing: it is told, and the question is asked again after a pause.
+    fn poisoned(&mut self, poison: &Poison) -> impl Future<Output = Result<PoisonAction, ProcessorError>> + Send {
+        let action = poison.configured;
+        async move { Ok(action) }
+    }
+
+    /// Stores a record elsewhere that is given up, after `poisoned` has returned [`PoisonAction::DeadLetter`]. Make it
+    /// durable: after `Ok` the record counts as processed. It may come again if the worker ends before the next
+    /// checkpoint.
+    ///
+    /// # Errors
+    /// Then nothing is given up, and `poisoned` is asked again after a pause. So does the default, which has no store.
+    fn dead_letter(&mut self, poison: &Poison) -> impl Future<Output = Result<(), ProcessorError>> + Send {
+        let _ = poison;
+        async { Err("this processor has no dead-letter store: implement `dead_letter`".into()) }
     }
 }
 
@@ -121,7 +148,8 @@ pub trait ProcessorFactory: Send + Sync + 'static {
     /// The processors that it makes.
     type Processor: RecordProcessor;
 
-    /// A new processor, also when this worker had the shard before.
+    /// A new processor, also when this worker had the shard before. A panic in here is a failure of `initialize`: it is
+    /// told, and made good by another try.
     fn create(&self, shard: &ShardId) -> Self::Processor;
 }
 

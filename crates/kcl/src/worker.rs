@@ -184,6 +184,26 @@ impl WorkerHandle {
         let _ = self.inbox.send(Message::Depart(departure)).await;
     }
 
+    /// Lets a shard go on now that is halted, or whose processor waits before another try. Say so when the cause of the
+    /// failures is gone. Harmless for a shard whose processor does well.
+    ///
+    /// # Errors
+    /// When this worker does not have the shard.
+    pub async fn resume(&self, shard: &ShardId) -> Result<(), NotHeld> {
+        let (reply, held) = oneshot::channel();
+        let message = Message::Resume {
+            shard: shard.clone(),
+            reply,
+        };
+        // A worker that has ended has no shard.
+        let sent = self.inbox.send(message).await.is_ok();
+        if sent && held.await.unwrap_or(false) {
+            Ok(())
+        } else {
+            Err(NotHeld(shard.clone()))
+        }
+    }
+
     /// Hints that there is something to see in the tables; only shortens a wait.
     pub fn poke(&self) {
         // A full queue means that the worker is awake anyhow.
@@ -201,6 +221,11 @@ impl WorkerHandle {
         self.events.subscribe()
     }
 }
+
+/// A worker was told something about a shard whose lease it does not have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("this worker does not have the lease of {0}")]
+pub struct NotHeld(pub ShardId);
 
 /// What a worker has and sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -253,11 +278,13 @@ impl Status {
 pub enum HoldState {
     /// Its records are delivered.
     Reading,
+    /// Its processor fails and is called again.
+    Failing,
     /// Its window has ended; nothing is delivered until it is renewed.
     Lapsed,
     /// Its processor comes to a rest.
     Draining,
-    /// Its processor failed too often.
+    /// Its processor failed too often, and is not called until [`WorkerHandle::resume`].
     Halted,
 }
 

@@ -10,7 +10,7 @@ use common::{Running, until};
 use kinex_core::lease::{LeaseWrite, Process};
 use kinex_kcl::memory::Hitch;
 use kinex_kcl::ports::{FaultKind, LeaseStore};
-use kinex_kcl::{Checkpoint, CheckpointError, HoldState, Position, ShardId, WorkerEvent};
+use kinex_kcl::{Checkpoint, CheckpointError, HoldState, PoisonAction, Position, ShardId, WorkerEvent};
 
 fn halted(worker: &Running) -> bool {
     worker.saw(|event| matches!(event, WorkerEvent::ShardHalted { .. }))
@@ -43,14 +43,15 @@ async fn a_call_that_fails_is_made_again_with_the_same_records() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_shard_whose_processor_panics_is_halted_and_the_others_go_on() {
-    let script = Script::new(2).process(|batch, checkpointer| async move {
+async fn a_shard_whose_processor_panics_is_halted_when_told_to_and_the_others_go_on() {
+    let mut script = Script::new(2).process(|batch, checkpointer| async move {
         assert!(
             !batch.records.iter().any(|record| &record.data[..] == b"poison"),
             "cannot digest it"
         );
         checkpointer.checkpoint().await.map_err(Into::into)
     });
+    script.config.on_poison = PoisonAction::Halt;
     let shards = script.stream.open_shards();
     script.stream.put_into(&shards[0], "key", "good");
     let worker = script.start("worker-0");
@@ -127,7 +128,10 @@ async fn a_failed_batch_is_not_in_the_final_checkpoint() {
     let worker = script.start("worker-0");
     until("the good record", || worker.handle.status().records_processed == 1).await;
     script.stream.put_into(&shard, "key", "bad");
-    until("the alarm", || halted(&worker)).await;
+    until("the alarm", || {
+        worker.saw(|event| matches!(event, WorkerEvent::ShardFailing { .. }))
+    })
+    .await;
     worker.leave().await;
     let row = script.store.lease_rows().remove(0);
     assert_eq!(row.checkpoint, Checkpoint::At(Position { sequence: good, sub: 0 }));

@@ -231,7 +231,7 @@ async fn children_wait_for_their_parents_when_told_to() {
         script.stream.put_into(&child, "key", "child");
         let worker = script.start("worker-0");
         until("the alarm", || {
-            worker.saw(|event| matches!(event, WorkerEvent::ShardHalted { .. }))
+            worker.saw(|event| matches!(event, WorkerEvent::ShardFailing { .. }))
         })
         .await;
         until("the end of the other parent", || {

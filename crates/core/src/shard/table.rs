@@ -1,6 +1,6 @@
 //! Every state, every event, and what follows.
 
-use super::{Batch, Call, Effect, Event, RetryPolicy, State, Work};
+use super::{Batch, Call, Effect, Event, Judgment, RetryPolicy, State, Work};
 
 /// The state after an event, and what to do then. An event that means nothing in a state (the late answer to something
 /// that no longer matters) changes nothing.
@@ -19,7 +19,7 @@ pub fn step(state: State, event: Event, policy: &RetryPolicy) -> (State, Vec<Eff
         ),
 
         // Work inside the window.
-        (S::Busy { work, failures }, E::Failed) => failed(work, failures + 1, policy),
+        (S::Busy { work, failures }, E::Failed) => failed(work, failures.saturating_add(1), policy),
         (S::Busy { work, failures }, E::WindowOver) => {
             let state = S::Lapsed {
                 work,
@@ -30,6 +30,16 @@ pub fn step(state: State, event: Event, policy: &RetryPolicy) -> (State, Vec<Eff
             (state, effects)
         }
         (S::Busy { work, .. }, E::DrainAsked) => finishing(work),
+        (
+            S::Busy {
+                work: Work::Call(Call::Poisoned { batch, failures }),
+                ..
+            },
+            E::Judged(judgment @ (Judgment::Retry | Judgment::Halt)),
+        ) => match judgment {
+            Judgment::Retry => pausing(Work::Call(Call::Process(batch)), failures, policy),
+            _ => halted(Call::Process(batch)),
+        },
         (S::Busy { work, failures }, event) => match follows(&work, event) {
             Next::Work(work) => begin(work, 0),
             Next::Ended => ended(),
@@ -37,7 +47,7 @@ pub fn step(state: State, event: Event, policy: &RetryPolicy) -> (State, Vec<Eff
         },
 
         // A pause after a failure.
-        (S::Pausing { work, failures }, E::PauseOver) => begin(work, failures),
+        (S::Pausing { work, failures }, E::PauseOver | E::Resumed { .. }) => begin(work, failures),
         (S::Pausing { work, failures }, E::WindowOver) => (
             S::Lapsed {
                 work,
@@ -51,6 +61,15 @@ pub fn step(state: State, event: Event, policy: &RetryPolicy) -> (State, Vec<Eff
 
         // Too many failures. The window is of no interest here: nothing is delivered anyhow.
         (S::Halted { call }, E::DrainAsked) => at_rest(Work::Call(call)),
+        (S::Halted { call }, E::Resumed { lapsed: false }) => begin(resumed(call), 0),
+        (S::Halted { call }, E::Resumed { lapsed: true }) => {
+            let state = S::Lapsed {
+                work: resumed(call),
+                failures: 0,
+                under_way: false,
+            };
+            (state, vec![])
+        }
         (state @ S::Halted { .. }, _) => (state, vec![]),
 
         // Outside the window. What began inside it may still come back, and counts.
@@ -75,6 +94,24 @@ pub fn step(state: State, event: Event, policy: &RetryPolicy) -> (State, Vec<Eff
                 at_rest(work)
             }
         }
+        (
+            S::Lapsed {
+                work: Work::Call(Call::Poisoned { batch, failures }),
+                under_way: true,
+                ..
+            },
+            E::Judged(judgment @ (Judgment::Retry | Judgment::Halt)),
+        ) => match judgment {
+            Judgment::Retry => {
+                let state = S::Lapsed {
+                    work: Work::Call(Call::Process(batch)),
+                    failures,
+                    under_way: false,
+                };
+                (state, vec![])
+            }
+            _ => halted(Call::Process(batch)),
+        },
         (
             S::Lapsed {
                 work,
@@ -112,7 +149,7 @@ pub fn step(state: State, event: Event, policy: &RetryPolicy) -> (State, Vec<Eff
             E::Called,
         ) => (S::Finishing { work: Work::Close }, vec![Effect::Begin(Work::Close)]),
         (S::Finishing { work: Work::Close }, E::Closed) => ended(),
-        (S::Finishing { work: Work::Call(_) }, E::Called) => settling(),
+        (S::Finishing { work: Work::Call(_) }, E::Called | E::Judged(_)) => settling(),
         (S::Finishing { work }, E::Failed) => at_rest(work),
         (state @ S::Finishing { .. }, E::WindowOver) => {
             let effects = interrupt(&state);
@@ -156,8 +193,15 @@ enum Next {
 fn follows(work: &Work, event: Event) -> Next {
     match (work, event) {
         (Work::Call(Call::Initialize), Event::Called) => Next::Work(Work::Seek),
-        (Work::Call(Call::Process(Batch { end: false, .. })), Event::Called) => Next::Work(Work::Fetch),
-        (Work::Call(Call::Process(Batch { end: true, .. })), Event::Called) => Next::Work(Work::Call(Call::ShardEnded)),
+        (Work::Call(Call::Process(batch)), Event::Called)
+        | (Work::Call(Call::Poisoned { batch, .. }), Event::Judged(Judgment::Skip)) => Next::Work(if batch.end {
+            Work::Call(Call::ShardEnded)
+        } else {
+            Work::Fetch
+        }),
+        (Work::Call(Call::Poisoned { .. }), Event::Judged(Judgment::Narrow(first))) => {
+            Next::Work(Work::Call(Call::Process(first)))
+        }
         (Work::Call(Call::ShardEnded), Event::Called) => Next::Work(Work::Close),
         (Work::Seek, Event::Sought) => Next::Work(Work::Fetch),
         (Work::Fetch, Event::Fetched(Batch { last: None, end: false })) => Next::Work(Work::Fetch),
@@ -175,14 +219,36 @@ fn begin(work: Work, failures: u32) -> (State, Vec<Effect>) {
 }
 
 fn failed(work: Work, failures: u32, policy: &RetryPolicy) -> (State, Vec<Effect>) {
-    match work {
-        Work::Call(call) if failures > policy.retries => {
-            (State::Halted { call: call.clone() }, vec![Effect::Alarm(call)])
-        }
-        work => (
-            State::Pausing { work, failures },
-            vec![Effect::Wait(policy.pause_after(failures))],
-        ),
+    let Work::Call(call) = work else {
+        return pausing(work, failures, policy);
+    };
+    if !policy.exhausted_by(failures) {
+        return pausing(Work::Call(call), failures, policy);
+    }
+    let alarm = vec![Effect::Alarm(call.clone())];
+    let (state, effects) = match call {
+        Call::Process(batch) => begin(Work::Call(Call::Poisoned { batch, failures }), 0),
+        Call::Initialize | Call::ShardEnded if policy.halts => return halted(call),
+        // Who decides about records fails himself; nothing is decided for him.
+        call => pausing(Work::Call(call), failures, policy),
+    };
+    (state, [alarm, effects].concat())
+}
+
+fn pausing(work: Work, failures: u32, policy: &RetryPolicy) -> (State, Vec<Effect>) {
+    let effects = vec![Effect::Wait(policy.pause_after(failures))];
+    (State::Pausing { work, failures }, effects)
+}
+
+fn halted(call: Call) -> (State, Vec<Effect>) {
+    (State::Halted { call: call.clone() }, vec![Effect::Halt(call)])
+}
+
+/// What a halted shard begins with: its records were given up and are read again.
+fn resumed(call: Call) -> Work {
+    match call {
+        Call::Process(_) | Call::Poisoned { .. } => Work::Seek,
+        call => Work::Call(call),
     }
 }
 
@@ -205,7 +271,7 @@ fn at_rest(work: Work) -> (State, Vec<Effect>) {
         Work::Call(Call::ShardEnded) => drained(true, false),
         // The processor agreed to the end; the next owner finds nothing behind the last record and says so.
         Work::Close => drained(true, true),
-        Work::Call(Call::Process(_)) | Work::Seek | Work::Fetch => settling(),
+        Work::Call(Call::Process(_) | Call::Poisoned { .. }) | Work::Seek | Work::Fetch => settling(),
     }
 }
 

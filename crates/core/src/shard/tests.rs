@@ -9,6 +9,7 @@ use super::*;
 
 const POLICY: RetryPolicy = RetryPolicy {
     retries: 2,
+    halts: true,
     pause: Duration::from_millis(100),
     pause_max: Duration::from_secs(1),
 };
@@ -28,6 +29,35 @@ fn every_state_and_event() {
     insta::assert_snapshot!(text);
 }
 
+#[test]
+fn without_halts_a_failing_call_is_made_again_for_ever_with_an_alarm_now_and_then() {
+    let policy = RetryPolicy { halts: false, ..POLICY };
+    let mut alarms = Vec::new();
+    let (mut state, mut pause) = (
+        State::Busy {
+            work: Work::Call(Call::Initialize),
+            failures: 0,
+        },
+        Duration::ZERO,
+    );
+    for failure in 1..=12 {
+        let (next, effects) = step(state, Event::Failed, &policy);
+        for effect in effects {
+            match effect {
+                Effect::Alarm(_) => alarms.push(failure),
+                Effect::Wait(wait) => {
+                    assert!(pause <= wait && wait <= POLICY.pause_max, "{wait:?} after {pause:?}");
+                    pause = wait;
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        state = step(next, Event::PauseOver, &policy).0;
+    }
+    assert_eq!(alarms, [3, 6, 9, 12]);
+    assert_eq!(pause, POLICY.pause_max);
+}
+
 fn batch(last: Option<u128>, end: bool) -> Batch {
     let position = |sequence: u128| Position {
         sequence: sequence.into(),
@@ -44,6 +74,14 @@ fn works() -> Vec<Work> {
         Call::Initialize,
         Call::Process(batch(Some(1), false)),
         Call::Process(batch(Some(2), true)),
+        Call::Poisoned {
+            batch: batch(Some(1), false),
+            failures: 3,
+        },
+        Call::Poisoned {
+            batch: batch(Some(2), true),
+            failures: 3,
+        },
         Call::ShardEnded,
     ];
     calls
@@ -96,6 +134,12 @@ fn states() -> Vec<State> {
 fn events() -> Vec<Event> {
     vec![
         Event::Called,
+        Event::Judged(Judgment::Retry),
+        Event::Judged(Judgment::Halt),
+        Event::Judged(Judgment::Skip),
+        Event::Judged(Judgment::Narrow(batch(Some(0), false))),
+        Event::Resumed { lapsed: false },
+        Event::Resumed { lapsed: true },
         Event::Sought,
         Event::Fetched(batch(None, false)),
         Event::Fetched(batch(Some(3), false)),

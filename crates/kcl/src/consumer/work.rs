@@ -6,16 +6,18 @@ use std::sync::Arc;
 
 use kinex_core::id::ShardId;
 use kinex_core::lease::Checkpoint;
-use kinex_core::shard::{Batch, Call as Work, Event, State, Work as Step};
+use kinex_core::shard::{Batch, Call as Work, Event, Judgment, State, Work as Step};
 use tokio::sync::oneshot;
 
 use super::{Consumer, Request};
-use crate::call::{Call, Job, Outcome};
+use crate::call::{Call, Job, Outcome, discard};
 use crate::checkpointer::CheckpointError;
+use crate::clock;
 use crate::config::InitialPosition;
-use crate::events::WorkerEvent;
+use crate::events::{DropReason, WorkerEvent};
 use crate::fetch::{Ahead, Fetched, Stuck};
 use crate::message::{Lineage, Message};
+use crate::poison::{Poison, PoisonAction};
 use crate::ports::{Fault, FaultKind, ReadFrom, ShardIterator, StreamReader};
 use crate::processor::{ProcessorFactory, RecordBatch};
 use crate::unfold::Unfolding;
@@ -33,6 +35,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
                 }
                 self.start_call(Job::Process(batch)).await;
             }
+            Step::Call(Work::Poisoned { failures, .. }) => self.judge(failures).await,
             Step::Call(Work::ShardEnded) => {
                 self.batch = None;
                 self.start_call(Job::ShardEnded).await;
@@ -40,7 +43,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             Step::Seek => self.seek(),
             Step::Fetch => {
                 self.batch = None;
-                if self.unfolding.as_ref().is_some_and(Unfolding::is_empty) {
+                if self.one_by_one.is_empty() && self.unfolding.as_ref().is_some_and(Unfolding::is_empty) {
                     self.unfolding = None;
                 }
                 self.request = Some(Request::Fetch);
@@ -55,6 +58,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
         self.ahead = None;
         self.unfolding = None;
         self.batch = None;
+        self.one_by_one.clear();
     }
 
     fn seek(&mut self) {
@@ -135,9 +139,107 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
         self.unfold().await;
     }
 
+    /// The records of a batch that failed every time come one by one; about one that came alone its processor decides.
+    async fn judge(&mut self, failures: u32) {
+        let batch = self.batch.take().expect("a batch was processed before it is judged");
+        let batch = unwritten(batch, &self.checkpointer.written());
+        let (first, rest) = batch.records.split_first().expect("a batch is never empty");
+        if !rest.is_empty() {
+            // A batch that is given one by one has one record, so this is the whole one, with what ends the shard.
+            self.ends_with_them = self.ends_shard();
+            self.one_by_one = rest.iter().cloned().collect();
+            self.request = Some(Request::Narrow(Batch {
+                last: Some(first.position.clone()),
+                end: false,
+            }));
+            self.batch = Some(Arc::new(RecordBatch {
+                records: vec![first.clone()],
+                ..batch.as_ref().clone()
+            }));
+            return;
+        }
+        self.batch = Some(Arc::clone(&batch));
+        let failure = self.last_failure.clone().expect("a call has failed");
+        let poison = Poison {
+            batch,
+            failures,
+            error: failure.error,
+            configured: self.on_poison,
+        };
+        self.start_call(Job::Poisoned(Arc::new(poison))).await;
+    }
+
+    /// Whether the batch in hand is the last one of the shard.
+    fn ends_shard(&self) -> bool {
+        matches!(
+            self.table.state(),
+            State::Busy { work: Step::Call(Work::Poisoned { batch, .. }), .. } if batch.end
+        )
+    }
+
+    pub(super) async fn narrowed(&mut self, first: Batch) {
+        self.request = None;
+        self.happened(Event::Judged(Judgment::Narrow(first))).await;
+    }
+
+    /// How often the call in question has failed in a row.
+    pub(super) fn failures(&self) -> u32 {
+        match self.table.state() {
+            State::Busy {
+                work: Step::Call(Work::Poisoned { failures, .. }),
+                ..
+            }
+            | State::Busy { failures, .. }
+            | State::Pausing { failures, .. } => *failures,
+            _ => 0,
+        }
+    }
+
+    pub(super) fn last_error(&self) -> String {
+        self.last_failure
+            .as_ref()
+            .map_or_else(String::new, |failure| failure.text.clone())
+    }
+
+    /// Drops the processor, which is user code as well.
+    pub(super) fn discard_processor(&mut self) {
+        let Some(Err(error)) = self.processor.take().map(discard) else {
+            return;
+        };
+        self.report_failure("drop", 1, error);
+    }
+
+    fn report_failure(&self, call: &'static str, attempt: u32, error: String) {
+        self.board.tell(WorkerEvent::ProcessorFailed {
+            shard: self.hold.key.clone(),
+            call,
+            attempt,
+            error,
+        });
+    }
+
+    /// The next of the records that are given one by one.
+    fn next_alone(&mut self) -> Option<Batch> {
+        let record = self.one_by_one.pop_front()?;
+        let batch = Batch {
+            last: Some(record.position.clone()),
+            end: self.one_by_one.is_empty() && self.ends_with_them,
+        };
+        self.batch = Some(Arc::new(RecordBatch {
+            shard: self.hold.key.clone(),
+            records: vec![record],
+            behind_millis: self.unfolding.as_ref().map_or(0, Unfolding::behind_millis),
+        }));
+        Some(batch)
+    }
+
     /// The next batch out of the last read.
     pub(super) async fn unfold(&mut self) {
         self.request = None;
+        if let Some(batch) = self.next_alone() {
+            self.happened(Event::Fetched(batch)).await;
+            return;
+        }
         let Some(unfolding) = &mut self.unfolding else { return };
         let portion = unfolding.portion(&self.sieve, &self.board);
         self.children.extend(unfolding.children().iter().cloned());
@@ -201,24 +303,38 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
 
     pub(super) async fn start_call(&mut self, job: Job) {
         self.settle_call().await;
-        let processor = self
-            .processor
-            .take()
-            .unwrap_or_else(|| self.factory.create(&self.hold.key));
-        self.call = Some(Call::start(processor, job, self.checkpointer.clone()));
+        self.control.set_call(Some((job.name(), clock::now())));
+        let call = Call::start(
+            self.processor.take(),
+            &self.factory,
+            &self.hold.key,
+            job,
+            self.checkpointer.clone(),
+        );
+        self.call = Some(call);
     }
 
     /// Waits for the processor when a call of it that does not matter any more is still under way.
     pub(super) async fn settle_call(&mut self) {
         if let Some(mut call) = self.call.take() {
             call.interrupt();
-            self.processor = call.ended().await.0;
+            let (processor, outcome) = call.ended().await;
+            let name = call.name;
+            self.take_back(processor);
+            if let Outcome::Failed(failure) = outcome {
+                self.report_failure(name, 1, failure.text);
+            }
         }
     }
 
-    pub(super) async fn called(&mut self, processor: Option<F::Processor>, outcome: Outcome) {
-        let call = self.call.take().map_or("-", |call| call.name);
+    /// The processor is back from its call; says which one it was.
+    pub(super) fn take_back(&mut self, processor: Option<F::Processor>) -> &'static str {
         self.processor = processor;
+        self.control.set_call(None);
+        self.call.take().map_or("-", |call| call.name)
+    }
+
+    pub(super) async fn called(&mut self, call: &'static str, outcome: Outcome) {
         match outcome {
             Outcome::Done => {
                 self.count_processed();
@@ -228,22 +344,51 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
                 self.checkpointer.undelivered();
                 self.happened(Event::Failed).await;
             }
-            Outcome::Failed(error) => {
+            // The lease is lost meanwhile: the next owner decides.
+            Outcome::Judged(_) if self.over => {}
+            Outcome::Judged(action) => {
+                let judgment = match action {
+                    PoisonAction::Retry => Judgment::Retry,
+                    PoisonAction::Halt => Judgment::Halt,
+                    PoisonAction::Skip => self.drop_batch(DropReason::Poison),
+                    PoisonAction::DeadLetter => self.drop_batch(DropReason::DeadLetter),
+                };
+                self.happened(Event::Judged(judgment)).await;
+            }
+            Outcome::Failed(failure) => {
                 self.checkpointer.undelivered();
                 let failures = match self.table.state() {
                     State::Busy { failures, .. } => *failures,
                     _ => 0,
                 };
-                self.board.tell(WorkerEvent::ProcessorFailed {
-                    shard: self.hold.key.clone(),
-                    call,
-                    attempt: failures + 1,
-                    error: error.clone(),
-                });
-                self.last_error = error;
+                self.report_failure(call, failures.saturating_add(1), failure.text.clone());
+                // Of a record its own failure is asked about, not that of the question.
+                if call != "poisoned" || self.last_failure.is_none() {
+                    self.last_failure = Some(failure);
+                }
                 self.happened(Event::Failed).await;
             }
         }
+    }
+
+    /// The batch in hand is given up: it counts as processed, and everybody is told.
+    fn drop_batch(&mut self, reason: DropReason) -> Judgment {
+        if let Some((first, last)) = self
+            .batch
+            .as_ref()
+            .and_then(|batch| Some((batch.records.first()?, batch.records.last()?)))
+        {
+            self.checkpointer.delivering(&last.position);
+            self.checkpointer.processed(&last.position);
+            self.board.tell(WorkerEvent::RecordsDropped {
+                shard: self.hold.key.clone(),
+                reason,
+                records: self.batch.as_ref().map_or(0, |batch| batch.records.len() as u64),
+                first: first.position.clone(),
+                last: last.position.clone(),
+            });
+        }
+        Judgment::Skip
     }
 
     /// The batch in hand is processed, if it is a batch that was in the processor's hands.
@@ -282,19 +427,28 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
         self.let_go();
         let patience = self.drain_timeout;
         let told = async {
-            self.start_call(Job::LeaseLost).await;
-            self.settle().await;
+            self.settle_call().await;
+            // A factory that never made one has nobody to tell.
+            if self.processor.is_some() {
+                self.start_call(Job::LeaseLost).await;
+                self.settle().await;
+            }
         };
         // A processor that blocks its thread hears it when it comes back, or never.
-        let _ = tokio::time::timeout(patience, told).await;
+        if tokio::time::timeout(patience, told).await.is_err() {
+            let error = format!("the processor did not come back within {patience:?}");
+            self.report_failure("lease_lost", 1, error);
+        }
     }
 
     async fn settle(&mut self) {
         if let Some(call) = &mut self.call {
-            let (processor, _) = call.ended().await;
-            self.processor = processor;
+            let (processor, outcome) = call.ended().await;
+            let name = self.take_back(processor);
+            if let Outcome::Failed(failure) = outcome {
+                self.report_failure(name, 1, failure.text);
+            }
         }
-        self.call = None;
     }
 
     pub(super) async fn send(&mut self, message: Message) {

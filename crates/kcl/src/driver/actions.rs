@@ -16,6 +16,7 @@ use crate::consumer::{self, consume};
 use crate::control::Control;
 use crate::events::WorkerEvent;
 use crate::fetch::{Pace, Source};
+use crate::poison::PoisonAction;
 use crate::ports::{LeaseStore, StreamReader};
 use crate::processor::ProcessorFactory;
 use crate::read_size::ReadSize;
@@ -89,9 +90,11 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             initial_position: config.initial_position,
             policy: RetryPolicy {
                 retries: config.processor_retries,
+                halts: config.on_poison == PoisonAction::Halt,
                 pause: config.retry_pause,
                 pause_max: config.retry_pause_max,
             },
+            on_poison: config.on_poison,
             drain_timeout: config.drain_timeout,
             lease: lease.clone(),
         };
@@ -116,6 +119,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             consumer,
             checkpoints: Queue::new(lease.checkpoint),
             drain_until: None,
+            slow: None,
         };
         if let Some(before) = self.holds.insert(hold, held) {
             before.consumer.abort();

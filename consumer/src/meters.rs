@@ -7,7 +7,7 @@ pub(crate) use live::Live;
 use std::time::Duration;
 
 use kinex_core::audit::Delivery;
-use kinex_kcl::WorkerEvent;
+use kinex_kcl::{DropReason, WorkerEvent};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -44,6 +44,7 @@ pub(crate) struct Meters {
     lapsed: Counter,
     lost: Counter,
     processor_failures: Counter,
+    dropped: Family<Reason, Counter>,
     halted: Counter,
     drain_timeouts: Counter,
     unreadable: Counter,
@@ -66,6 +67,7 @@ impl Default for Meters {
             lapsed: Counter::default(),
             lost: Counter::default(),
             processor_failures: Counter::default(),
+            dropped: Family::default(),
             halted: Counter::default(),
             drain_timeouts: Counter::default(),
             unreadable: Counter::default(),
@@ -82,6 +84,10 @@ impl Default for Meters {
             "steal",
         ] {
             meters.moves.get_or_create_owned(&Reason { reason });
+        }
+        for reason in DropReason::ALL {
+            let reason = reason.as_str();
+            meters.dropped.get_or_create_owned(&Reason { reason });
         }
         for outcome in ["ok", "refused", "failed"] {
             meters.audit_writes.get_or_create_owned(&OutcomeLabel { outcome });
@@ -109,6 +115,7 @@ impl Meters {
             lapsed,
             lost,
             processor_failures,
+            dropped,
             halted,
             drain_timeouts,
             unreadable,
@@ -150,6 +157,11 @@ impl Meters {
             "processor_failures",
             "Failed calls of the processor",
             processor_failures,
+        );
+        registry.register(
+            "records_dropped",
+            "ALARM: records that no processor will be given, by reason: poison (their call failed every time)",
+            dropped,
         );
         registry.register(
             "shards_halted",
@@ -210,6 +222,10 @@ impl Meters {
             WorkerEvent::WindowLapsed { .. } => drop(self.lapsed.inc()),
             WorkerEvent::ProcessorFailed { .. } => drop(self.processor_failures.inc()),
             WorkerEvent::ShardHalted { .. } => drop(self.halted.inc()),
+            WorkerEvent::RecordsDropped { reason, records, .. } => {
+                let reason = reason.as_str();
+                self.dropped.get_or_create(&Reason { reason }).inc_by(*records);
+            }
             WorkerEvent::DrainTimedOut { .. } => drop(self.drain_timeouts.inc()),
             WorkerEvent::UnreadableLease { .. } => drop(self.unreadable.inc()),
             _ => {}

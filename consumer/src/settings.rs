@@ -10,10 +10,10 @@ use std::time::Duration;
 use kinex_aws::Access;
 use kinex_core::balance::Policy;
 use kinex_core::member::Strategy;
-use kinex_kcl::{Departure, InitialPosition, ProtocolConfig, RenewalMode, WorkerConfig};
+use kinex_kcl::{Departure, InitialPosition, PoisonAction, ProtocolConfig, RenewalMode, WorkerConfig};
 
 pub use self::keys::Keys;
-use self::keys::{Position, Renewal, Shutdown, StrategyName};
+use self::keys::{Poison, Position, Renewal, Shutdown, StrategyName};
 use crate::leaving::Leaving;
 use crate::{Args, Error};
 
@@ -176,6 +176,7 @@ fn in_our_words(text: &str) -> String {
         ("drain_timeout", "drain_timeout_millis"),
         ("request_timeout", "request_timeout_millis"),
         ("read_timeout", "read_timeout_millis"),
+        ("slow_call_after", "slow_call_millis"),
         ("sync_every", "shard_sync_interval_millis"),
     ];
     names
@@ -199,6 +200,13 @@ fn worker(keys: &Keys) -> Result<WorkerConfig, Error> {
         memory_max: keys.memory_max_bytes.unwrap_or(base.memory_max),
         batch_records_max: keys.batch_records_max.unwrap_or(base.batch_records_max),
         processor_retries: keys.processor_retries.unwrap_or(base.processor_retries),
+        on_poison: match keys.on_poison {
+            Some(Poison::Retry) => PoisonAction::Retry,
+            Some(Poison::Halt) => PoisonAction::Halt,
+            Some(Poison::Skip) => PoisonAction::Skip,
+            None => base.on_poison,
+        },
+        slow_call_after: over(base.slow_call_after, keys.slow_call_millis),
         retry_pause: over(base.retry_pause, keys.retry_pause_millis),
         retry_pause_max: over(base.retry_pause_max, keys.retry_pause_max_millis),
         drain_timeout: over(base.drain_timeout, keys.drain_timeout_millis),

@@ -230,6 +230,7 @@ async fn a_worker_that_joins_and_one_that_leaves_lose_and_repeat_nothing() {
         ("kinex_leases_owned", "", "} 4.0\n"),
         ("kinex_leases_by_state", ",state=\"reading\"", "} 4.0\n"),
         ("kinex_leases_by_state", ",state=\"halted\"", "} 0.0\n"),
+        ("kinex_leases_by_state", ",state=\"failing\"", "} 0.0\n"),
         ("kinex_lease_moves_total", ",reason=\"handoff\"", "} "),
         ("kinex_records_processed_total", "", "} "),
         ("kinex_records_duplicate_total", "", "} 0\n"),

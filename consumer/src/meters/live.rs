@@ -64,6 +64,7 @@ impl Collector for Live {
 fn by_state(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let states = [
         ("reading", HoldState::Reading),
+        ("failing", HoldState::Failing),
         ("lapsed", HoldState::Lapsed),
         ("draining", HoldState::Draining),
         ("halted", HoldState::Halted),

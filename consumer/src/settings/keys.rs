@@ -93,8 +93,12 @@ keys! {
     /// The most records that are processed together.
     batch_records_max: usize,
 
-    /// How often a failed call of the processor is made again before its shard is halted.
+    /// After so many retries in a row of a failing call there is an alarm, and `on_poison` applies.
     processor_retries: u32,
+    /// What becomes of a record whose call fails every time.
+    on_poison: Poison,
+    /// A call of the processor that takes longer is logged.
+    slow_call_millis: u64,
     /// The pause before the first of them.
     retry_pause_millis: u64,
     /// The longest pause.
@@ -138,6 +142,17 @@ pub enum Renewal {
     PerWorker,
     /// Each by itself, as the Java library does it.
     PerLease,
+}
+
+/// What becomes of a record whose call fails every time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Poison {
+    /// The call is made again, for ever.
+    Retry,
+    /// The shard is halted.
+    Halt,
+    /// The record is dropped and counted.
+    Skip,
 }
 
 /// Where an application begins that has never read the stream.

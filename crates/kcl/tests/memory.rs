@@ -58,6 +58,14 @@ impl RecordProcessor for Hung {
     async fn process(&mut self, _: &RecordBatch, _: &Checkpointer) -> Result<(), ProcessorError> {
         std::future::pending().await
     }
+
+    async fn shard_ended(&mut self, _: &Checkpointer) -> Result<(), ProcessorError> {
+        Ok(())
+    }
+
+    async fn shutdown_requested(&mut self, _: &Checkpointer) -> Result<(), ProcessorError> {
+        Ok(())
+    }
 }
 
 fn resident() -> usize {

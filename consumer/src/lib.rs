@@ -26,7 +26,7 @@ pub use program::Stop;
 
 use tokio_util::sync::CancellationToken;
 
-/// Runs until a signal ends it: the first SIGTERM or SIGINT hands every lease on, the second one quits.
+/// Runs until a signal ends it: the first SIGTERM, SIGINT or SIGHUP hands every lease on, the second one quits.
 ///
 /// # Errors
 /// See [`Error`]; [`Error::exit_code`] says with which code the process shall end.

@@ -1,6 +1,6 @@
-//! SIGTERM and SIGINT.
+//! SIGTERM, SIGINT, and the SIGHUP of a terminal that was closed.
 
-use tokio::signal::unix::{SignalKind, signal};
+use kinex_telemetry::Interrupts;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -13,13 +13,11 @@ pub(crate) fn watch(
     done: CancellationToken,
 ) -> Result<impl Future<Output = ()>, Error> {
     let refused = |error| Error::Start(format!("cannot watch for signals: {error}"));
-    let mut term = signal(SignalKind::terminate()).map_err(refused)?;
-    let mut int = signal(SignalKind::interrupt()).map_err(refused)?;
+    let mut interrupts = Interrupts::listen().map_err(refused)?;
     Ok(async move {
         for (then, what) in [(leave, "leaving: every lease is handed on"), (quit, "quitting at once")] {
             let name = tokio::select! {
-                _ = term.recv() => "SIGTERM",
-                _ = int.recv() => "SIGINT",
+                name = interrupts.next() => name,
                 () = done.cancelled() => return,
             };
             if then.is_cancelled() {

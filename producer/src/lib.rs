@@ -17,30 +17,27 @@ pub use args::Args;
 pub use error::Error;
 pub use rows::{CONTROL, PRODUCER};
 
-use tokio::signal::unix::{SignalKind, signal};
+use kinex_telemetry::Interrupts;
 use tokio_util::sync::CancellationToken;
 
-/// Runs until SIGTERM or SIGINT ends it, or the asked number of records is sent.
+/// Runs until SIGTERM, SIGINT or SIGHUP ends it, or the asked number of records is sent.
 ///
 /// # Errors
 /// See [`Error`]; [`Error::exit_code`] says with which code the process shall end.
 pub async fn run(args: Args) -> Result<(), Error> {
     let refused = |error| Error::Start(format!("cannot watch for signals: {error}"));
-    let mut term = signal(SignalKind::terminate()).map_err(refused)?;
-    let mut int = signal(SignalKind::interrupt()).map_err(refused)?;
+    let mut interrupts = Interrupts::listen().map_err(refused)?;
     let stop = CancellationToken::new();
     let running = run_until(args, stop.clone());
     tokio::pin!(running);
     tokio::select! {
         ended = &mut running => return ended,
-        _ = term.recv() => {}
-        _ = int.recv() => {}
+        _ = interrupts.next() => {}
     }
     stop.cancel();
     tokio::select! {
         ended = running => ended,
-        _ = term.recv() => Err(Error::Failed("quit at the second signal".to_owned())),
-        _ = int.recv() => Err(Error::Failed("quit at the second signal".to_owned())),
+        _ = interrupts.next() => Err(Error::Failed("quit at the second signal".to_owned())),
     }
 }
 

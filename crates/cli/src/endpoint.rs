@@ -90,6 +90,9 @@ pub(crate) struct RunFile {
 /// The name of that file.
 pub(crate) const RUN_FILE: &str = "run.json";
 
+/// The file beside it that a run keeps locked for as long as it lives.
+pub(crate) const LOCK_FILE: &str = "run.lock";
+
 /// A connection, and what it is about.
 #[derive(Clone, Debug)]
 pub(crate) struct Connected {
@@ -201,17 +204,21 @@ impl Connected {
 }
 
 impl RunFile {
-    /// Reads it from a run's directory.
+    /// Reads it from the directory of a run that is at work.
     ///
     /// # Errors
-    /// When it is not there, which says that no run is at work there.
+    /// When it is not there, or its run has ended without removing it.
     pub(crate) fn read(directory: &std::path::Path) -> anyhow::Result<Self> {
         let path = directory.join(RUN_FILE);
-        let text = std::fs::read_to_string(&path).map_err(|source| {
+        let nobody = || {
             Stop::usage(format!("no run is at work in {}", directory.display()))
                 .next("give the report directory of a `kinex run` that is running; it prints it at its start")
-                .source(source)
-        })?;
+        };
+        let text = std::fs::read_to_string(&path).map_err(|source| nobody().source(source))?;
+        // Whoever gets the lock, for this moment, knows that its holder has gone.
+        if std::fs::File::open(directory.join(LOCK_FILE)).is_ok_and(|lock| lock.try_lock_shared().is_ok()) {
+            return Err(nobody().into());
+        }
         let file: Self = serde_json::from_str(&text)
             .map_err(|source| Stop::new(Code::Failed, format!("{} is damaged", path.display())).source(source))?;
         Ok(file)

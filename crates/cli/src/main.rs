@@ -1,5 +1,14 @@
 //! The `kinex` command: arguments in, one command run, an exit code out.
 
+/// As the macro of the same name, except that a stderr which is closed or full is no reason to panic: the exit code says
+/// how a command ended, whoever reads along.
+macro_rules! eprintln {
+    ($($text:tt)*) => {{
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr().lock(), $($text)*);
+    }};
+}
+
 mod args;
 mod endpoint;
 mod exit;

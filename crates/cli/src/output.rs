@@ -5,6 +5,8 @@ use std::io::{IsTerminal, Write};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
+use crate::exit::is_closed_pipe;
+
 /// The formats of `-o`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
@@ -25,7 +27,10 @@ pub(crate) trait Shown: Serialize {
     fn text(&self, wide: bool) -> String;
 }
 
-/// Writes it to stdout.
+/// Writes it to stdout. That nobody reads it any more is no failure: the exit code still says how the command ended.
+///
+/// # Errors
+/// When it cannot be written for another reason, such as a full disk.
 pub(crate) fn show(format: Format, data: &impl Shown) -> anyhow::Result<()> {
     let text = match format {
         Format::Table => data.text(false),
@@ -33,7 +38,10 @@ pub(crate) fn show(format: Format, data: &impl Shown) -> anyhow::Result<()> {
         Format::Json => serde_json::to_string_pretty(data)?,
         Format::Yaml => serde_saphyr::to_string(data)?.trim_end().to_owned(),
     };
-    line(&text)
+    match line(&text) {
+        Err(error) if is_closed_pipe(&error) => Ok(()),
+        written => written,
+    }
 }
 
 /// Writes it to stdout on one line, for a stream of them: compact JSON, or the text.

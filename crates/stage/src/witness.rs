@@ -18,20 +18,18 @@ impl Witness {
         }
     }
 
-    /// Writes what is not written yet; what fails is kept for the next call.
+    /// Writes what is not written yet; what fails is kept for the next call, and so is what a call that is given up in
+    /// the middle has not come to.
     pub async fn testify(&mut self, store: &impl LeaseStore) {
-        for process in std::mem::take(&mut self.unproven) {
+        for process in self.unproven.clone() {
             let row = store.worker(&process.worker).await;
             let needless = matches!(&row, Ok(row) if row.as_ref().is_none_or(|row| row.incarnation != process.incarnation || row.gone()));
-            if needless {
-                continue;
-            }
             let end = WorkerWrite::End {
                 process: process.clone(),
             };
             // A refusal says that another process has the row by now; only a fault is worth another try.
-            if row.is_err() || store.write_worker(&end).await.is_err() {
-                self.unproven.push(process);
+            if needless || (row.is_ok() && store.write_worker(&end).await.is_ok()) {
+                self.unproven.retain(|unproven| *unproven != process);
             }
         }
     }

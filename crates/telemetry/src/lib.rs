@@ -6,10 +6,12 @@
 pub mod admin;
 pub mod counts;
 pub mod health;
+pub mod interrupts;
 pub mod log;
 pub mod metrics;
 
 pub use admin::Admin;
 pub use counts::Counts;
 pub use health::Health;
+pub use interrupts::Interrupts;
 pub use metrics::Metrics;

@@ -14,11 +14,14 @@ use kinex_stage::PodFacts;
 use rustix::process::Signal;
 
 use super::process::{Process, last_line};
+use crate::exit::Code;
 
 /// A process that ends sooner than this after its start, unasked, is started again only after a growing wait.
 const SHORT_LIFE: Duration = Duration::from_secs(5);
 /// The longest such wait.
 const RESTART_WAIT_MAX: Duration = Duration::from_secs(10);
+/// A program that ended so often before it said who it is will not come up.
+pub(super) const TRIES_MAX: u32 = 3;
 
 /// How to start a consumer.
 #[derive(Clone, Debug)]
@@ -44,16 +47,26 @@ pub(crate) struct Ended {
     pub(crate) at: Timestamp,
     /// How it ended, in words.
     pub(crate) how: String,
-    /// Why trying again cannot help: it refused its settings, or its name is in use.
-    pub(crate) fatal: Option<String>,
+    /// Why trying again cannot help: it refused its settings, its name is in use, or it never came up.
+    pub(crate) fatal: Option<Fatal>,
+}
+
+/// Why a program will not come up, however often it is started.
+#[derive(Clone, Debug)]
+pub(crate) struct Fatal {
+    /// The exit code that the run ends with.
+    pub(crate) code: Code,
+    /// In words, with the last line of its log.
+    pub(crate) why: String,
 }
 
 #[derive(Debug)]
 struct Pod {
     worker: WorkerId,
     process: Option<Process>,
-    starts: u32,
     short_lives: u32,
+    /// Ends in a row before the process said who it is.
+    stillborn: u32,
     start_at: Timestamp,
     problem: Option<String>,
 }
@@ -65,6 +78,8 @@ pub(crate) struct Fleet {
     pods: BTreeMap<u32, Pod>,
     wanted: u32,
     generation: u64,
+    /// Processes started so far. No two have a number in common, whatever their workers' names.
+    starts: u32,
 }
 
 impl Fleet {
@@ -75,6 +90,7 @@ impl Fleet {
             pods: BTreeMap::new(),
             wanted: 0,
             generation: 0,
+            starts: 0,
         }
     }
 
@@ -104,13 +120,14 @@ impl Fleet {
             let pod = self.pods.entry(ordinal).or_insert_with(|| Pod {
                 worker: WorkerId::from(format!("{prefix}-{ordinal}")),
                 process: None,
-                starts: 0,
                 short_lives: 0,
+                stillborn: 0,
                 start_at: now,
                 problem: None,
             });
             if pod.process.is_none() && pod.start_at <= now {
-                pod.start(&self.launch, now)?;
+                self.starts += 1;
+                pod.start(&self.launch, self.starts, now)?;
             }
         }
         for (_, pod) in self.pods.range_mut(self.wanted..) {
@@ -130,10 +147,12 @@ impl Fleet {
             let Some(process) = &mut pod.process else { continue };
             // Read before the file can be another start's.
             let incarnation = process.incarnation().cloned();
+            let announced = process.announced();
             let Some(status) = process.ended() else { continue };
             let unasked = !process.leaving;
             let short = now.since(process.started) < SHORT_LIFE;
             pod.short_lives = if unasked && short { pod.short_lives + 1 } else { 0 };
+            pod.stillborn = if unasked && !announced { pod.stillborn + 1 } else { 0 };
             let wait = match pod.short_lives {
                 0 => Duration::ZERO,
                 lives => RESTART_WAIT_MAX.min(Duration::from_millis(500) * 2_u32.saturating_pow(lives.min(8) - 1)),
@@ -145,14 +164,19 @@ impl Fleet {
                 pod.problem = Some(format!("{} ended with {status}{said}", pod.worker));
             }
             pod.process = None;
-            let fatal = unasked && matches!(status.code(), Some(2 | 75));
+            let code = match status.code() {
+                _ if !unasked => None,
+                Some(2) => Some(Code::Usage),
+                Some(75) => Some(Code::NameInUse),
+                _ => (pod.stillborn >= TRIES_MAX).then_some(Code::Failed),
+            };
             let (worker, how) = (pod.worker.clone(), status.to_string());
             reaped.push(Ended {
                 worker,
                 incarnation,
                 at: now,
                 how,
-                fatal: pod.problem.clone().filter(|_| fatal),
+                fatal: code.zip(pod.problem.clone()).map(|(code, why)| Fatal { code, why }),
             });
         }
         reaped
@@ -217,6 +241,14 @@ impl Fleet {
         (process.incarnation() == Some(&planned.incarnation)).then_some(process)
     }
 
+    /// Ends every process at once.
+    pub(crate) fn kill_all(&mut self) {
+        for process in self.pods.values_mut().filter_map(|pod| pod.process.as_mut()) {
+            process.leaving = true;
+            process.signal(Signal::KILL);
+        }
+    }
+
     /// Asks everyone to leave; those still there when `patience` is over are killed. All are reaped.
     pub(crate) async fn stop(&mut self, patience: Duration, now: impl Fn() -> Timestamp) -> Vec<Ended> {
         self.scale(0);
@@ -241,13 +273,12 @@ impl Fleet {
 }
 
 impl Pod {
-    fn start(&mut self, launch: &Launch, now: Timestamp) -> anyhow::Result<()> {
-        self.starts += 1;
+    fn start(&mut self, launch: &Launch, number: u32, now: Timestamp) -> anyhow::Result<()> {
         let log = launch.directory.join("logs").join(format!("{}.log", self.worker));
         let identity = launch
             .directory
             .join("logs")
-            .join(format!("{}.{}.json", self.worker, self.starts));
+            .join(format!("{}.{number}.json", self.worker));
         let mut arguments = launch.arguments.clone();
         arguments.extend(["--worker-id".to_owned(), self.worker.to_string()]);
         self.process = Some(Process::start(&launch.program, &arguments, &log, identity, now)?);

@@ -4,6 +4,7 @@
 //! carry out, until the run has ended; then stop the processes, read the audit once more and write the report.
 
 mod closing;
+mod directory;
 mod effects;
 mod fleet;
 mod live;

@@ -14,6 +14,8 @@ use tokio::process::{Child, Command};
 /// What a child says of itself at its start.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Identity {
+    /// The process that says so.
+    pub(crate) pid: u32,
     /// Which process start it is; producers have none.
     #[serde(default)]
     pub(crate) incarnation: Option<String>,
@@ -53,6 +55,13 @@ impl Process {
         identity_file: PathBuf,
         now: Timestamp,
     ) -> anyhow::Result<Self> {
+        // What an earlier process left under this name says nothing about the one that begins now.
+        match std::fs::remove_file(&identity_file) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot remove {}", identity_file.display()));
+            }
+            _ => {}
+        }
         let open = || File::options().create(true).append(true).open(log);
         let out = open().with_context(|| format!("cannot open {}", log.display()))?;
         let err = out.try_clone().context("cannot share a log")?;
@@ -93,6 +102,11 @@ impl Process {
         self.incarnation.as_ref()
     }
 
+    /// Whether it came as far as to say who it is.
+    pub(crate) fn announced(&mut self) -> bool {
+        self.identity().is_some()
+    }
+
     /// Where it serves its metrics, once it has said so.
     pub(crate) fn metrics(&mut self) -> Option<&str> {
         self.identity()?.metrics.as_deref()
@@ -101,7 +115,10 @@ impl Process {
     fn identity(&mut self) -> Option<&Identity> {
         if self.identity.is_none() {
             let text = std::fs::read_to_string(&self.identity_file).ok();
-            self.identity = text.and_then(|text| serde_json::from_str(&text).ok());
+            let said: Option<Identity> = text.and_then(|text| serde_json::from_str(&text).ok());
+            // A process that outlived its runner may write here as well.
+            self.identity =
+                said.filter(|identity| i64::from(identity.pid) == i64::from(self.pid.as_raw_nonzero().get()));
         }
         self.identity.as_ref()
     }
@@ -142,9 +159,16 @@ impl Process {
     }
 }
 
-/// The last line of a log, for messages.
+/// What a log ends with, for messages: the error that the program ended with, or else its last line.
 pub(crate) fn last_line(log: &Path) -> Option<String> {
     let text = std::fs::read_to_string(log).ok()?;
-    let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
+    let last: Vec<&str> = text
+        .lines()
+        .rev()
+        .filter(|line| !line.trim().is_empty())
+        .take(5)
+        .collect();
+    let error = last.iter().find(|line| line.starts_with("error: "));
+    let line = error.or(last.first())?;
     Some(line.trim().chars().take(300).collect())
 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use kinex_core::experiment::Timestamp;
 use rustix::process::Signal;
 
+use super::fleet::{Fatal, TRIES_MAX};
 use super::process::{Process, last_line};
+use crate::exit::Code;
 
 /// After an end that nobody asked for, the producer is started again no sooner than this.
 const RESTART_WAIT: Duration = Duration::from_secs(2);
@@ -21,6 +23,10 @@ pub(crate) struct Producer {
     wanted: bool,
     starts: u32,
     start_at: Timestamp,
+    /// Ends in a row before it said who it is.
+    stillborn: u32,
+    /// Why it will not come up, once that is certain.
+    pub(crate) fatal: Option<Fatal>,
     /// Why it ended, when nobody asked it to.
     pub(crate) problem: Option<String>,
 }
@@ -36,6 +42,8 @@ impl Producer {
             wanted: false,
             starts: 0,
             start_at: Timestamp(0),
+            stillborn: 0,
+            fatal: None,
             problem: None,
         }
     }
@@ -61,11 +69,20 @@ impl Producer {
     /// When it cannot be started.
     pub(crate) fn tend(&mut self, now: Timestamp) -> anyhow::Result<()> {
         let log = self.directory.join("logs").join("producer.log");
+        // Read first: what it wrote before its end is there then.
+        let announced = self.process.as_mut().is_some_and(Process::announced);
         if let Some(status) = self.process.as_mut().and_then(Process::ended) {
             self.process = None;
+            self.stillborn = if announced { 0 } else { self.stillborn + 1 };
             self.start_at = now + RESTART_WAIT;
             let said = last_line(&log).map(|line| format!(": {line}")).unwrap_or_default();
-            self.problem = Some(format!("the producer ended with {status}{said}"));
+            let why = format!("the producer ended with {status}{said}");
+            self.problem = Some(why.clone());
+            let code = match status.code() {
+                Some(2) => Some(Code::Usage),
+                _ => (self.stillborn >= TRIES_MAX).then_some(Code::Failed),
+            };
+            self.fatal = code.map(|code| Fatal { code, why });
         }
         if self.wanted && self.process.is_none() && self.start_at <= now {
             self.starts += 1;
@@ -76,6 +93,13 @@ impl Producer {
             self.process = Some(Process::start(&self.program, &self.arguments, &log, identity, now)?);
         }
         Ok(())
+    }
+
+    /// Ends it at once.
+    pub(crate) fn kill(&mut self) {
+        if let Some(process) = &mut self.process {
+            process.signal(Signal::KILL);
+        }
     }
 
     /// Asks it to end in good order, its last row written; kills it when `patience` is over. It is reaped.

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Context;
 use kinex_aws::Requests;
 use kinex_core::experiment::{Effect, Failure, Status, World};
 use kinex_operator::metrics::{Meters, Reconcile};
@@ -99,9 +98,8 @@ impl Scrape {
 
     /// Says where the programs are, when that has changed.
     ///
-    /// # Errors
-    /// When the file cannot be written.
-    pub(super) fn targets(&mut self, consumers: Vec<String>, producer: Option<String>) -> anyhow::Result<()> {
+    /// A file that cannot be written is said once, and the run goes on.
+    pub(super) fn targets(&mut self, consumers: Vec<String>, producer: Option<String>) {
         let jobs = [
             ("run", vec![self.own.clone()]),
             ("consumer", consumers),
@@ -117,12 +115,13 @@ impl Scrape {
         if targets != self.written {
             // Whoever reads it sees all of it or what was there before.
             let draft = self.file.with_extension("json.new");
-            std::fs::write(&draft, serde_json::to_string_pretty(&targets)? + "\n")
-                .and_then(|()| std::fs::rename(&draft, &self.file))
-                .with_context(|| format!("cannot write {}", self.file.display()))?;
+            let text = serde_json::to_string_pretty(&targets).expect("targets are JSON") + "\n";
+            let written = std::fs::write(&draft, text).and_then(|()| std::fs::rename(&draft, &self.file));
+            if let Err(error) = written {
+                eprintln!("warning: cannot write {}: {error}", self.file.display());
+            }
             self.written = targets;
         }
-        Ok(())
     }
 
     /// Ends the server; its programs have ended by now.

@@ -1,43 +1,52 @@
 //! One run, from its first look to its report.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use kinex_aws::{Clients, patiently};
+use kinex_aws::{Access, Clients, FaultKind, patiently};
 use kinex_core::experiment::{
-    DeletionPolicy, Phase, Replicas, RunState, Spec, Status, Timestamp, Verdict, World, decide,
+    DeletionPolicy, Effect, Outcome, Phase, Replicas, RunState, Spec, Status, Timestamp, Verdict, World, decide,
 };
 use kinex_core::lease::Process as ProcessId;
 use kinex_embedded::{Endpoints, Options};
 use kinex_stage::outcome::{self, Facts};
 use kinex_stage::report::recording::Sample;
-use kinex_stage::report::summary::Summary;
+use kinex_stage::report::summary::{Records, Summary};
 use kinex_stage::{Observer, Witness, launch};
+use kinex_telemetry::Interrupts;
 
 use super::Args;
+use super::directory::Directory;
 use super::effects::Effects;
-use super::fleet::{Ended, Fleet, Launch};
+use super::fleet::{Ended, Fatal, Fleet, Launch};
 use super::live::Live;
 use super::producer::Producer;
 use super::scrape::{self, Scrape};
-use crate::endpoint::{Connected, RUN_FILE, RunFile, label};
+use crate::endpoint::{Connected, RunFile, label};
 use crate::exit::{Code, Stop};
 use crate::output::{Format, show};
 
 /// From one look to the next.
 const PERIOD: Duration = Duration::from_millis(200);
+/// A look that takes longer is given up, and time goes on without it.
+const LOOK_MAX: Duration = Duration::from_secs(10);
+/// However little time is left, a look gets this long: the last one of a step decides how it ends.
+const LOOK_MIN: Duration = Duration::from_secs(1);
 /// An endpoint that cannot be read for so long has gone.
 const UNSEEN_MAX: Duration = Duration::from_secs(60);
 /// How long records that are still on their way are waited for at the end.
 const DRAIN: Duration = Duration::from_secs(15);
 /// How long the consumers may take to leave.
 const LEAVE: Duration = Duration::from_secs(30);
+/// How long they may take after Ctrl-C.
+const LEAVE_IN_HASTE: Duration = Duration::from_millis(2_500);
+/// How long the audit may take then.
+const JUDGE_IN_HASTE: Duration = Duration::from_secs(1);
 
 /// Plays the experiment.
 pub(super) async fn play(args: &Args, spec: Spec, output: Format) -> anyhow::Result<Code> {
-    let directory = directory(args, &spec)?;
+    let directory = Directory::take(args.report.as_deref(), &spec)?;
     let mut interrupts = Interrupts::listen()?;
     let mut access = args.endpoint.access();
     if !args.endpoint.given() {
@@ -57,21 +66,23 @@ pub(super) async fn play(args: &Args, spec: Spec, output: Format) -> anyhow::Res
     } else {
         label(&access)
     };
-    let clients = Clients::connect(&access).await?;
-    let at = Connected {
-        clients,
-        label: name,
-        stream: spec.stream.name.clone(),
-        application: spec.name.clone(),
+    let limit = spec.run.deadline.unwrap_or(Duration::MAX);
+    let (at, tables_were_there) = tokio::select! {
+        prepared = tokio::time::timeout(limit, prepare(&access, name, &spec)) => match prepared {
+            Ok(prepared) => prepared?,
+            Err(_) => {
+                let message = format!("{} does not answer within the deadline of {limit:?}", label(&access));
+                return Err(Stop::new(Code::TimedOut, message).next("see whether the endpoint still runs").into());
+            }
+        },
+        _ = interrupts.next() => {
+            return Err(Stop::new(Code::Interrupted, "interrupted before the run began").into());
+        }
     };
-    // The first request may find the endpoint still at its start.
-    let tables = at.clients.tables(&at.application);
-    patiently(|| tables.ensure()).await?;
-    at.clients.facts(&at.application).delete("control", "scale").await?;
     let scrape = match &args.metrics_addr {
         Some(address) => {
             let requests = at.clients.requests();
-            Some(Scrape::serve(address, &spec.name, &directory, requests).await?)
+            Some(Scrape::serve(address, &spec.name, directory.path(), requests).await?)
         }
         None => None,
     };
@@ -83,83 +94,75 @@ pub(super) async fn play(args: &Args, spec: Spec, output: Format) -> anyhow::Res
         stream: at.stream.clone(),
         application: at.application.clone(),
     };
-    let path = directory.join(RUN_FILE);
-    std::fs::write(&path, serde_json::to_string_pretty(&file)? + "\n")?;
+    directory.announce(&file)?;
     eprintln!(
         "{} on {}: report and logs in {}",
         spec.name,
         at.label,
-        directory.display()
+        directory.path().display()
     );
 
-    let mut session = Session::new(args, spec, at, &file, directory.clone(), scrape)?;
+    let mut session = Session::new(args, spec, at, &file, directory, scrape)?;
+    session.made.tables = !tables_were_there;
     let played = session.run(&mut interrupts).await;
     // Whatever came of it: no process outlives the run, and what was seen is written down.
-    let ended = session.end(embedded.as_ref(), interrupts.seen).await;
+    let ended = session.end(embedded.as_ref(), &mut interrupts).await;
     if let Some(scrape) = session.scrape.take() {
-        scrape.end().await;
+        at_most(JUDGE_IN_HASTE, scrape.end()).await;
     }
-    let _ = std::fs::remove_file(&path);
+    session.directory.withdraw();
     if let Some(endpoints) = embedded {
-        endpoints.stop().await;
+        at_most(JUDGE_IN_HASTE, endpoints.stop()).await;
     }
     played?;
-    let summary = ended?;
-    show(output, &summary)?;
-    eprintln!("report: {}", directory.join("report.html").display());
-    Ok(session.code(interrupts.seen))
+    let (summary, written) = ended?;
+    // The verdict stands whoever reads it, and whatever could not be written.
+    if let Err(error) = show(output, &summary) {
+        eprintln!("warning: the summary cannot be shown: {error:#}");
+    }
+    match written {
+        Ok(()) => eprintln!("report: {}", session.directory.path().join("report.html").display()),
+        Err(failed) => eprintln!(
+            "warning: the report in {} is incomplete: {failed}",
+            session.directory.path().display()
+        ),
+    }
+    Ok(session.code(interrupts.seen()))
 }
 
-/// The directory of the run, made with its logs.
-fn directory(args: &Args, spec: &Spec) -> anyhow::Result<PathBuf> {
-    let directory = match &args.report {
-        Some(directory) => directory.clone(),
-        None => {
-            let time = jiff::Timestamp::now().to_string();
-            let time: String = time.chars().take(19).filter(|c| *c != '-' && *c != ':').collect();
-            PathBuf::from("reports").join(format!("{}-{time}", spec.name))
-        }
+/// Connects, and makes the application's tables; says whether they were there already.
+async fn prepare(access: &Access, label: String, spec: &Spec) -> anyhow::Result<(Connected, bool)> {
+    let at = Connected {
+        clients: Clients::connect(access).await?,
+        label,
+        stream: spec.stream.name.clone(),
+        application: spec.name.clone(),
     };
-    if directory.join(RUN_FILE).exists() && RunFile::read(&directory).is_ok_and(|file| alive(file.pid)) {
-        let message = format!("another run is at work in {}", directory.display());
-        return Err(Stop::usage(message)
-            .next("wait for its end, or choose another --report DIR")
-            .into());
-    }
-    std::fs::create_dir_all(directory.join("logs"))
-        .with_context(|| format!("cannot make {}", directory.join("logs").display()))?;
-    Ok(directory)
-}
-
-fn alive(pid: u32) -> bool {
-    Path::new("/proc").join(pid.to_string()).exists()
-}
-
-/// Ctrl-C and SIGTERM.
-struct Interrupts {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
-    seen: bool,
-}
-
-impl Interrupts {
-    fn listen() -> anyhow::Result<Self> {
-        use tokio::signal::unix::{SignalKind, signal};
-        let (interrupt, terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-        Ok(Self {
-            interrupt,
-            terminate,
-            seen: false,
-        })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
+    // The first request may find the endpoint still at its start.
+    let tables = at.clients.tables(&at.application);
+    let there = patiently(|| async {
+        match tables.check().await {
+            Ok(()) => Ok(true),
+            Err(fault) if fault.kind == FaultKind::Missing => Ok(false),
+            Err(fault) => Err(fault),
         }
-        self.seen = true;
-    }
+    })
+    .await?;
+    patiently(|| tables.ensure()).await?;
+    at.clients.facts(&at.application).delete("control", "scale").await?;
+    Ok((at, there))
+}
+
+/// Waits for it for so long; it is of no use to anybody who has gone on.
+async fn at_most(limit: Duration, end: impl Future<Output = ()>) {
+    let _ = tokio::time::timeout(limit, Box::pin(end)).await;
+}
+
+/// What of all that the run uses it has made itself: nothing else is its to delete.
+#[derive(Clone, Copy, Debug, Default)]
+struct Made {
+    stream: bool,
+    tables: bool,
 }
 
 struct Session {
@@ -167,7 +170,8 @@ struct Session {
     at: Connected,
     witness: bool,
     keep: bool,
-    directory: PathBuf,
+    made: Made,
+    directory: Directory,
     fleet: Fleet,
     producer: Producer,
     observer: Observer,
@@ -186,7 +190,7 @@ impl Session {
         spec: Spec,
         at: Connected,
         file: &RunFile,
-        directory: PathBuf,
+        directory: Directory,
         scrape: Option<Scrape>,
     ) -> anyhow::Result<Self> {
         let program = std::env::current_exe().context("cannot tell where this program is")?;
@@ -202,14 +206,14 @@ impl Session {
                 .clone()
                 .unwrap_or_else(|| format!("{}-consumer", spec.name)),
             arguments: consumer_arguments(&spec, file).into_iter().chain(metrics()).collect(),
-            directory: directory.clone(),
+            directory: directory.path().to_owned(),
         };
         let mut arguments = producer_arguments(&spec, file, &run);
         arguments.extend(metrics());
         let witness = !args.no_witness;
         Ok(Self {
             fleet: Fleet::new(launch),
-            producer: Producer::new(program, arguments, directory.clone()),
+            producer: Producer::new(program, arguments, directory.path().to_owned()),
             observer: Observer::new(at.subject(), spec.consumers.failover_after, run, witness),
             effects: Effects::new(at.subject()),
             status: Status::default(),
@@ -219,6 +223,7 @@ impl Session {
             scaled: None,
             scrape,
             keep: args.keep,
+            made: Made::default(),
             witness,
             directory,
             spec,
@@ -234,12 +239,21 @@ impl Session {
         let mut seen_at = wall();
         while !self.status.phase.ended() {
             tokio::select! {
+                biased;
+                _ = interrupts.next() => self.give_up(wall()),
                 _ = tick.tick() => {}
-                () = interrupts.next() => self.spec.run.state = RunState::Aborted,
+            }
+            if self.status.phase.ended() {
+                break;
             }
             let now = wall();
-            self.round(now).await?;
-            live.show(&self.spec, &self.status, &self.world, now);
+            // A request that stands holds up nobody who wants to leave.
+            tokio::select! {
+                biased;
+                _ = interrupts.next() => self.give_up(wall()),
+                done = Box::pin(self.round(now)) => done?,
+            }
+            live.show(&self.spec, &self.status, &self.world, wall());
             match &self.world.unseen {
                 None => seen_at = now,
                 Some(why) if now.since(seen_at) > UNSEEN_MAX => {
@@ -255,23 +269,59 @@ impl Session {
         Ok(())
     }
 
+    /// Ends the run without another look: whoever asked for that does not wait for an answer.
+    fn give_up(&mut self, now: Timestamp) {
+        self.spec.run.state = RunState::Aborted;
+        let unseen = World {
+            unseen: Some("interrupted".to_owned()),
+            ..World::default()
+        };
+        // The first decision of all only begins the run.
+        for _ in 0..2 {
+            if !self.status.phase.ended() {
+                self.status = decide(&self.spec, &self.status, &unseen, now).status;
+            }
+        }
+        self.directory.store(&self.status);
+    }
+
+    /// How long a look may take, so that deadline and step end when they should.
+    fn patience(&self, now: Timestamp) -> Duration {
+        let left = |from: Option<Timestamp>, limit: Option<Duration>| {
+            let spent = from.map_or(Duration::ZERO, |from| now.since(from));
+            limit.map_or(LOOK_MAX, |limit| limit.saturating_sub(spent))
+        };
+        let step = self.status.steps.last().filter(|step| step.outcome == Outcome::Running);
+        let limit = self
+            .status
+            .steps
+            .len()
+            .checked_sub(1)
+            .and_then(|last| self.spec.steps.get(last));
+        let step = step.map_or(LOOK_MAX, |step| left(step.started_at, limit.map(|limit| limit.timeout)));
+        left(self.status.started_at, self.spec.run.deadline)
+            .min(step)
+            .clamp(LOOK_MIN, LOOK_MAX)
+    }
+
     async fn round(&mut self, now: Timestamp) -> anyhow::Result<()> {
         let began = Instant::now();
+        let until = tokio::time::Instant::now() + self.patience(now);
         let ended = self.fleet.reap(now);
-        self.witness(&ended).await;
+        self.note_ends(&ended);
+        let _ = tokio::time::timeout_at(until, self.testify()).await;
         let fatal = ended.into_iter().find_map(|ended| ended.fatal);
-        if let Some(fatal) = fatal.filter(|_| matches!(self.status.phase, Phase::Pending | Phase::Setup)) {
-            let code = if fatal.contains("exit status: 75") {
-                Code::NameInUse
-            } else {
-                Code::Usage
-            };
-            let advice = format!("its whole log is in {}", self.directory.join("logs").display());
-            return Err(Stop::new(code, fatal).next(advice).into());
+        let early = matches!(self.status.phase, Phase::Pending | Phase::Setup);
+        // Later a name can be in use for a while; a program that never came up will not do so then either.
+        if let Some(fatal) = fatal.filter(|fatal| early || fatal.code == Code::Failed) {
+            return Err(self.hopeless(fatal));
         }
         self.fleet.fill(now)?;
         self.producer.tend(now)?;
-        self.scaled_from_outside().await;
+        if let Some(fatal) = self.producer.fatal.take() {
+            return Err(self.hopeless(fatal));
+        }
+        let _ = tokio::time::timeout_at(until, self.scaled_from_outside()).await;
 
         let pods = self.fleet.pods();
         let (wanted, generation) = self.fleet.wanted();
@@ -283,14 +333,22 @@ impl Session {
             problem: self.fleet.problem().or_else(|| self.producer.problem.clone()),
             by: None,
         };
-        let mut world = self.observer.look(&pods, replicas, now).await;
+        let looked = tokio::time::timeout_at(until, self.observer.look(&pods, replicas.clone(), now)).await;
+        let mut world = looked.unwrap_or_else(|_| World {
+            unseen: Some(format!("no answer for {:.1} s", began.elapsed().as_secs_f64())),
+            seen_at: Some(now),
+            replicas,
+            ..World::default()
+        });
+        // A look that was given up has taken its time.
+        let now = if world.unseen.is_some() { wall() } else { now };
         world.failures = self.effects.failures().await;
         // A producer that does not run sends nothing, whatever it was told.
         world.producer_rate = world.producer_rate.filter(|rate| *rate == 0 || self.producer.runs());
 
         let decision = decide(&self.spec, &self.status, &world, now);
         if let Some(scrape) = &mut self.scrape {
-            scrape.targets(self.fleet.metrics(), self.producer.metrics())?;
+            scrape.targets(self.fleet.metrics(), self.producer.metrics());
             scrape.round(
                 &self.status,
                 &decision.status,
@@ -300,12 +358,16 @@ impl Session {
             );
         }
         if decision.status != self.status {
-            store(&self.directory.join("status.json"), &decision.status)?;
+            self.directory.store(&decision.status);
             self.status = decision.status;
         }
         for effect in &decision.effects {
-            if let kinex_core::experiment::Effect::MirrorReplicas { replicas } = effect {
-                self.spec.replicas = *replicas;
+            match effect {
+                Effect::MirrorReplicas { replicas } => self.spec.replicas = *replicas,
+                // It was seen to be missing, so it is the run's own from here on.
+                Effect::CreateStream { .. } => self.made.stream = true,
+                Effect::DeleteStream { .. } => self.made.tables = true,
+                _ => {}
             }
         }
         self.effects
@@ -322,8 +384,13 @@ impl Session {
         Ok(())
     }
 
-    /// Writes proof of death for processes that ended without departing: nobody has to wait for their silence.
-    async fn witness(&mut self, ended: &[Ended]) {
+    fn hopeless(&self, fatal: Fatal) -> anyhow::Error {
+        let advice = format!("its whole log is in {}", self.directory.path().join("logs").display());
+        Stop::new(fatal.code, fatal.why).next(advice).into()
+    }
+
+    /// Notes which processes have ended.
+    fn note_ends(&mut self, ended: &[Ended]) {
         for ended in ended {
             tracing::info!(worker = %ended.worker, how = ended.how, "process ended");
             let Some(incarnation) = ended.incarnation.clone() else {
@@ -337,6 +404,10 @@ impl Session {
                 });
             }
         }
+    }
+
+    /// Writes proof of death for processes that ended without departing: nobody has to wait for their silence.
+    async fn testify(&mut self) {
         let store = self.at.clients.leases(&self.at.application);
         self.proofs.testify(&store).await;
     }
@@ -358,21 +429,34 @@ impl Session {
         }
     }
 
-    /// Stops every process, reads the audit for the last time, writes the report.
-    async fn end(&mut self, embedded: Option<&Endpoints>, hurry: bool) -> anyhow::Result<Summary> {
+    /// Stops every process, reads the audit for the last time, writes the report. The second value says which of its
+    /// files could not be written.
+    ///
+    /// After Ctrl-C the processes get little time, and after another one none.
+    async fn end(
+        &mut self,
+        embedded: Option<&Endpoints>,
+        interrupts: &mut Interrupts,
+    ) -> anyhow::Result<(Summary, Result<(), String>)> {
         self.effects.stop();
         let requests = embedded.map(|endpoints| self.requests(endpoints)).unwrap_or_default();
-        let samples = std::mem::take(&mut self.samples);
-        self.producer
-            .stop(if hurry { Duration::from_secs(3) } else { LEAVE }, wall)
-            .await;
-        if !hurry {
-            self.drain().await;
+        let mut records = None;
+        let mut ended = interrupts.seen();
+        if !ended {
+            tokio::select! {
+                found = Box::pin(self.leave_in_order()) => records = found,
+                _ = interrupts.next() => ended = true,
+            }
         }
-        self.fleet
-            .stop(if hurry { Duration::from_secs(8) } else { LEAVE }, wall)
-            .await;
-        let records = self.observer.judge(wall()).await.ok().and_then(outcome::audited);
+        let hurry = ended;
+        if hurry {
+            tokio::select! {
+                found = Box::pin(self.leave_in_haste()) => records = found,
+                _ = interrupts.next() => {}
+            }
+        }
+        self.producer.kill();
+        self.fleet.kill_all();
         if !self.status.phase.ended() {
             self.status.verdict = Verdict::Aborted;
             self.status
@@ -383,28 +467,58 @@ impl Session {
             endpoint: self.at.label.clone(),
             records,
             requests,
-            samples,
+            samples: std::mem::take(&mut self.samples),
         };
         let run = outcome::recording(&self.spec, &self.status, &self.world, &self.observer, facts);
-        for (name, text) in kinex_stage::report::files(&run)? {
-            let path = self.directory.join(name);
-            std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        let written = self.directory.write(kinex_stage::report::files(&run)?);
+        if embedded.is_none() && !hurry {
+            self.delete().await?;
         }
-        if self.spec.stream.deletion == DeletionPolicy::Delete && embedded.is_none() && !self.keep && !hurry {
+        Ok((run.summary, written))
+    }
+
+    /// Everybody gets the time to leave in good order, and every record the time to be delivered.
+    async fn leave_in_order(&mut self) -> Option<Records> {
+        self.producer.stop(LEAVE, wall).await;
+        at_most(DRAIN, self.drain()).await;
+        self.fleet.stop(LEAVE, wall).await;
+        let found = tokio::time::timeout(LOOK_MAX, self.observer.judge(wall())).await;
+        found.ok()?.ok().and_then(outcome::audited)
+    }
+
+    /// All that can be had within the few seconds that whoever pressed Ctrl-C waits.
+    async fn leave_in_haste(&mut self) -> Option<Records> {
+        tokio::join!(
+            self.producer.stop(LEAVE_IN_HASTE, wall),
+            self.fleet.stop(LEAVE_IN_HASTE, wall)
+        );
+        let found = tokio::time::timeout(JUDGE_IN_HASTE, self.observer.judge(wall())).await;
+        found.ok()?.ok().and_then(outcome::audited)
+    }
+
+    /// Deletes what the run has made, if the manifest says so; what was there before stays.
+    async fn delete(&self) -> anyhow::Result<()> {
+        if self.spec.stream.deletion != DeletionPolicy::Delete || self.keep {
+            return Ok(());
+        }
+        if self.made.stream {
             self.at.clients.streams().delete(&self.at.stream).await?;
+        } else {
+            eprintln!("stream {} was there before the run, and stays", self.at.stream);
+        }
+        if self.made.tables {
             self.at.clients.tables(&self.at.application).delete().await?;
         }
-        Ok(run.summary)
+        Ok(())
     }
 
     /// Waits until everything that was produced is delivered, for a limited time.
     async fn drain(&mut self) {
-        let deadline = wall() + DRAIN;
-        while wall() < deadline {
-            match self.observer.judge(wall()).await {
-                Ok(records) if records.missing > 0 => tokio::time::sleep(PERIOD).await,
-                _ => return,
+        while let Ok(records) = self.observer.judge(wall()).await {
+            if records.missing == 0 {
+                return;
             }
+            tokio::time::sleep(PERIOD).await;
         }
     }
 
@@ -441,14 +555,6 @@ impl Session {
             _ => Code::VerdictFailed,
         }
     }
-}
-
-/// The status is replaced as a whole or not at all.
-fn store(path: &Path, status: &Status) -> anyhow::Result<()> {
-    let draft = path.with_extension("json.new");
-    std::fs::write(&draft, serde_json::to_string_pretty(status)?)
-        .and_then(|()| std::fs::rename(&draft, path))
-        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn endpoint_arguments(file: &RunFile) -> Vec<String> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use kinex_aws::{Access, Clients};
 use kinex_embedded::{Endpoints, Options, StartError};
+use kinex_telemetry::Interrupts;
 use serde::Serialize;
 
 use crate::endpoint::EMULATOR_PORT;
@@ -65,7 +66,7 @@ fn stream(text: &str) -> Result<(String, u32), String> {
     }
 }
 
-/// Serves until SIGINT or SIGTERM.
+/// Serves until a signal asks it to end.
 pub(crate) fn run(args: &Args, output: Format) -> anyhow::Result<Code> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -75,8 +76,7 @@ pub(crate) fn run(args: &Args, output: Format) -> anyhow::Result<Code> {
 }
 
 async fn serve(args: &Args, output: Format) -> anyhow::Result<Code> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut interrupts = Interrupts::listen()?;
     let endpoints = Endpoints::start(Options {
         addr: SocketAddr::new(args.address, args.port),
         dynamodb_port: args.dynamodb_port.unwrap_or(0),
@@ -119,8 +119,7 @@ async fn serve(args: &Args, output: Format) -> anyhow::Result<Code> {
         }
     };
     tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        _ = interrupts.next() => {}
         () = parent => {}
     }
     endpoints.stop().await;

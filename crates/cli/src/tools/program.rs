@@ -37,7 +37,13 @@ fn log(json: bool) -> anyhow::Result<()> {
     } else {
         kinex_telemetry::log::Format::Text
     };
-    Ok(kinex_telemetry::log::init(None, format)?)
+    // A filter that cannot be read stays so, however often a runner starts this program.
+    kinex_telemetry::log::init(None, format).map_err(|error| {
+        Stop::usage("cannot set up the log")
+            .next("set RUST_LOG to a filter such as info,kinex_kcl=debug, or unset it")
+            .source(error)
+            .into()
+    })
 }
 
 fn leave_with_parent() {

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::snapshot::{Distribution, Snapshot};
 use kinex_stage::text::slashed;
+use kinex_telemetry::Interrupts;
 
 use crate::endpoint::{Connected, Target};
 use crate::exit::Code;
@@ -71,8 +72,32 @@ pub(crate) async fn analyze(target: &Target, output: Format) -> anyhow::Result<C
 
 /// `kinex monitor`: the distribution, live with `--watch`.
 pub(crate) async fn monitor(args: &Args, output: Format) -> anyhow::Result<Code> {
+    let limit = args.timeout.map(Duration::from_secs_f64);
+    // Ctrl-C is the ordinary end of a watch, and no answer to whether the leases are balanced.
+    let interrupted = if args.until_balanced {
+        Code::Interrupted
+    } else {
+        Code::Done
+    };
+    interruptible(limit, interrupted, look_on(args, output)).await
+}
+
+/// Holds a time limit and Ctrl-C over whatever a command waits for, an answer that does not come included.
+async fn interruptible(
+    limit: Option<Duration>,
+    interrupted: Code,
+    command: impl Future<Output = anyhow::Result<Code>>,
+) -> anyhow::Result<Code> {
+    let mut interrupts = Interrupts::listen()?;
+    tokio::select! {
+        done = Box::pin(command) => done,
+        () = tokio::time::sleep(limit.unwrap_or(Duration::MAX)) => Ok(Code::TimedOut),
+        _ = interrupts.next() => Ok(interrupted),
+    }
+}
+
+async fn look_on(args: &Args, output: Format) -> anyhow::Result<Code> {
     let at = args.target.connect().await?;
-    let started = std::time::Instant::now();
     let redraw = interactive() && matches!(output, Format::Table | Format::Wide);
     let mut drawn = 0;
     loop {
@@ -101,15 +126,7 @@ pub(crate) async fn monitor(args: &Args, output: Format) -> anyhow::Result<Code>
         if args.until_balanced && distribution.balanced {
             return Ok(Code::Done);
         }
-        if args
-            .timeout
-            .is_some_and(|limit| started.elapsed().as_secs_f64() >= limit)
-        {
-            return Ok(Code::TimedOut);
-        }
-        if wait(args.interval).await {
-            return Ok(Code::Done);
-        }
+        tokio::time::sleep(Duration::from_secs_f64(args.interval)).await;
     }
 }
 
@@ -144,15 +161,19 @@ impl Shown for TimelineLine {
 
 /// `kinex timeline`: a line every ten seconds.
 pub(crate) async fn timeline(args: &TimelineArgs, output: Format) -> anyhow::Result<Code> {
-    let at = args.target.connect().await?;
-    let mut written = 0;
-    loop {
-        show_next(output, &look(&at).await?)?;
-        written += 1;
-        if args.count == Some(written) || wait(args.interval).await {
-            return Ok(Code::Done);
+    let lines = async {
+        let at = args.target.connect().await?;
+        let mut written = 0;
+        loop {
+            show_next(output, &look(&at).await?)?;
+            written += 1;
+            if args.count == Some(written) {
+                return Ok(Code::Done);
+            }
+            tokio::time::sleep(Duration::from_secs_f64(args.interval)).await;
         }
-    }
+    };
+    interruptible(None, Code::Done, lines).await
 }
 
 async fn look(at: &Connected) -> anyhow::Result<TimelineLine> {
@@ -160,14 +181,6 @@ async fn look(at: &Connected) -> anyhow::Result<TimelineLine> {
         at: now(),
         distribution: Snapshot::read(at).await?.distribution(at),
     })
-}
-
-/// Waits; `true` when Ctrl-C came first, which is the ordinary end of a watch.
-async fn wait(seconds: f64) -> bool {
-    tokio::select! {
-        () = tokio::time::sleep(Duration::from_secs_f64(seconds)) => false,
-        _ = tokio::signal::ctrl_c() => true,
-    }
 }
 
 fn now() -> String {

@@ -15,4 +15,5 @@ mod proof;
 mod readme;
 mod reports;
 mod support;
+mod surroundings;
 mod tools;

@@ -111,7 +111,7 @@ impl Drop for Process {
 
 /// Endpoints in a process of their own.
 pub(crate) struct Emulator {
-    _process: Process,
+    process: Process,
     pub(crate) url: String,
 }
 
@@ -128,9 +128,14 @@ impl Emulator {
             .unwrap();
         let listening: Value = serde_json::from_str(&line).unwrap();
         Self {
-            _process: process,
+            process,
             url: listening["kinesis"].as_str().unwrap().to_owned(),
         }
+    }
+
+    /// Sends a signal to its process.
+    pub(crate) fn signal(&self, name: &str) {
+        self.process.signal(name);
     }
 
     /// Clients of it, and what their requests are waited for with.

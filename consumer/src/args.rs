@@ -14,7 +14,7 @@ pub struct Args {
     /// Name of this worker [default: $POD_NAME, else the host name]
     #[arg(long, value_name = "NAME")]
     pub worker_id: Option<String>,
-    /// Stream to read
+    /// Stream to read, by its name or its ARN
     #[arg(long, value_name = "NAME")]
     pub stream: Option<String>,
     /// Application: the name of the lease table; its workers' table is NAME-workers
@@ -29,6 +29,9 @@ pub struct Args {
     /// Endpoint of DynamoDB alone
     #[arg(long, value_name = "URL")]
     pub dynamodb_endpoint_url: Option<String>,
+    /// Sign with the credentials of the environment at custom endpoints too, such as VPC endpoints
+    #[arg(long)]
+    pub sign: bool,
     /// AWS region
     #[arg(long, value_name = "NAME")]
     pub region: Option<String>,

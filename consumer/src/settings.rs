@@ -68,6 +68,7 @@ impl Settings {
             endpoint_url: args.endpoint_url.clone(),
             kinesis_endpoint_url: args.kinesis_endpoint_url.clone(),
             dynamodb_endpoint_url: args.dynamodb_endpoint_url.clone(),
+            send_credentials: args.sign.then_some(true),
             ..Keys::default()
         };
         Self::resolve(own.over(flags).over(file))
@@ -93,7 +94,7 @@ impl Settings {
                 kinesis_endpoint: keys.kinesis_endpoint_url,
                 dynamodb_endpoint: keys.dynamodb_endpoint_url,
                 region: keys.region,
-                ..Access::default()
+                send_credentials: keys.send_credentials.unwrap_or(false),
             },
             stream: keys.stream.ok_or_else(|| wanted("stream"))?,
             application: keys.application.ok_or_else(|| wanted("application"))?,

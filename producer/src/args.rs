@@ -7,7 +7,7 @@ use std::path::PathBuf;
 /// Exit codes: 0 ended in good order, 1 failed, 2 wrong settings, 3 cannot connect.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
-    /// Stream to write to
+    /// Stream to write to, by its name or its ARN
     #[arg(long, value_name = "NAME")]
     pub stream: String,
     /// Application whose workers' table takes the producer's rows and gives its orders; without it there is no audit
@@ -22,6 +22,9 @@ pub struct Args {
     /// Endpoint of DynamoDB alone
     #[arg(long, value_name = "URL")]
     pub dynamodb_endpoint_url: Option<String>,
+    /// Sign with the credentials of the environment at custom endpoints too, such as VPC endpoints
+    #[arg(long)]
+    pub sign: bool,
     /// AWS region
     #[arg(long, value_name = "NAME")]
     pub region: Option<String>,

@@ -37,7 +37,7 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> Result<(), Error
         kinesis_endpoint: args.kinesis_endpoint_url.clone(),
         dynamodb_endpoint: args.dynamodb_endpoint_url.clone(),
         region: args.region.clone(),
-        ..Access::default()
+        send_credentials: args.sign,
     };
     let clients = Clients::connect(&access).await?;
     let meters = Meters::default();

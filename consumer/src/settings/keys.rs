@@ -37,6 +37,8 @@ keys! {
     kinesis_endpoint_url: String,
     /// The endpoint of DynamoDB alone.
     dynamodb_endpoint_url: String,
+    /// Whether custom endpoints get the credentials of the environment: for VPC endpoints.
+    send_credentials: bool,
     /// Whether missing tables are made at the start.
     create_tables: bool,
     /// Whether to wait for a stream and tables that are not there yet, instead of ending with an error.

@@ -7,6 +7,8 @@ use std::fmt;
 /// A custom endpoint never gets real credentials unless `send_credentials` says so: it gets fixed dummy ones. That holds
 /// for `AWS_ENDPOINT_URL`, `AWS_ENDPOINT_URL_KINESIS` and `AWS_ENDPOINT_URL_DYNAMODB` as well, which are read when the
 /// fields leave an endpoint open.
+///
+/// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are obeyed, but for endpoints on this machine.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     /// An endpoint that speaks the protocols of both services: `http://127.0.0.1:4567`.
@@ -46,7 +48,14 @@ impl Access {
 
 /// An endpoint, for messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) struct Place {
+    site: Site,
+    /// The proxy in between, and the variable that names it.
+    proxy: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Site {
     /// A custom endpoint.
     Custom(String),
     /// The real service in a region.
@@ -54,33 +63,72 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    #[cfg(test)]
     pub(crate) fn custom(url: &str) -> Self {
-        Self::Custom(url.to_owned())
+        Self {
+            site: Site::Custom(url.to_owned()),
+            proxy: None,
+        }
+    }
+
+    pub(crate) fn aws(region: &str) -> Self {
+        Self {
+            site: Site::Aws(region.to_owned()),
+            proxy: None,
+        }
+    }
+
+    /// The same through a proxy.
+    pub(crate) fn through(self, proxy: Option<String>) -> Self {
+        Self { proxy, ..self }
+    }
+
+    /// The proxy in between.
+    pub(crate) fn proxy(&self) -> Option<&str> {
+        self.proxy.as_deref()
+    }
+
+    /// The region of the real service.
+    pub(crate) fn region(&self) -> Option<&str> {
+        match &self.site {
+            Site::Custom(_) => None,
+            Site::Aws(region) => Some(region),
+        }
     }
 
     /// What to do when it cannot be reached.
     pub(crate) fn remedy(&self) -> &'static str {
-        match self {
-            Self::Custom(url) if on_this_machine(url) => "is the emulator running? start it with `kinex emulator`",
-            Self::Custom(_) => "check that what serves it runs, and that it can be reached from here",
-            Self::Aws(_) => "check the network, the proxy and the region",
+        match &self.site {
+            _ if self.proxy.is_some() => {
+                "check the proxy and what it allows, or name hosts to reach without it in NO_PROXY"
+            }
+            Site::Custom(url) if on_this_machine(url) => "is the emulator running? start it with `kinex emulator`",
+            Site::Custom(_) => "check that what serves it runs, and that it can be reached from here",
+            Site::Aws(_) => "check the network and the region; where a proxy is needed, set HTTPS_PROXY",
         }
     }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Custom(url) => f.write_str(url),
-            Self::Aws(region) => write!(f, "AWS in {region}"),
+        match &self.site {
+            Site::Custom(url) => f.write_str(url),
+            Site::Aws(region) => write!(f, "AWS in {region}"),
         }
     }
 }
 
-fn on_this_machine(url: &str) -> bool {
-    let host = url.split_once("://").map_or(url, |(_, rest)| rest);
-    ["127.", "localhost", "[::1]"].iter().any(|own| host.starts_with(own))
+pub(crate) fn on_this_machine(url: &str) -> bool {
+    let place = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let host = place.split('/').next().unwrap_or_default();
+    let host = host.rsplit_once(':').map_or(host, |(host, port)| {
+        if port.bytes().all(|byte| byte.is_ascii_digit()) {
+            host
+        } else {
+            place
+        }
+    });
+    let loopback = |address: std::net::Ipv4Addr| address.is_loopback();
+    host == "localhost" || host.starts_with("[::1]") || host.parse().is_ok_and(loopback)
 }
 
 /// Why a text is no endpoint.

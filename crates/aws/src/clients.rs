@@ -12,15 +12,16 @@ use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_dynamodb as dynamodb;
 use aws_sdk_kinesis as kinesis;
-use aws_smithy_http_client::Builder as HttpBuilder;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
 use aws_smithy_runtime_api::client::stalled_stream_protection::StalledStreamProtectionConfig;
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
+use dynamodb::config::IdentityCache;
 use dynamodb::config::retry::{RetryPartition, TokenBucket};
 
 use crate::access::{Place, endpoint_flaw};
+use crate::credentials::{Renewed, RetryRefused, Source};
+use crate::proxy::Proxies;
 use crate::{Access, Facts, Fault, FaultKind, Leases, Reader, Requests, Sender, StreamAdmin, Tables};
 
 /// Connections to Kinesis and DynamoDB; cheap to clone.
@@ -60,11 +61,12 @@ impl Clients {
                 return Err(misconfigured(format!("`{url}` is no endpoint: {flaw}")));
             }
         }
+        let proxies = Proxies::of(|name| std::env::var(name).ok()).map_err(misconfigured)?;
         let all_custom = kinesis.is_some() && dynamodb.is_some();
         let aws = if all_custom && !access.send_credentials {
             None
         } else {
-            Some(environment(access.region.clone()).await)
+            Some(environment(access.region.clone(), &proxies).await)
         };
         let region = match &aws {
             Some(aws) => aws.region().cloned().or_else(|| all_custom.then(default_region)),
@@ -76,8 +78,31 @@ impl Clients {
             ));
         };
         let requests = Requests::default();
-        let wire = |url: Option<String>| Wire::new(url, &region, aws.as_ref(), access.send_credentials, &requests);
+        let wire = |url: Option<String>| {
+            let real = aws.as_ref().filter(|_| url.is_none() || access.send_credentials);
+            Wire::new(url, &region, real, &proxies, &requests)
+        };
         Ok(Self::on(wire(kinesis), wire(dynamodb), requests))
+    }
+
+    /// Clients with a user's own configuration of each service: region, credentials, endpoint, HTTP client and whatever
+    /// else it says, but for timeouts, retries and the identity cache, which belong to what each request is for.
+    ///
+    /// An HTTP client of the configuration is used as it is, for everything. Without one, each purpose has connections of
+    /// its own, which is what keeps leases while other requests hang; so give one only where it must be. The
+    /// credentials provider is asked again when its credentials end or the service refuses them.
+    ///
+    /// # Errors
+    /// `Invalid` when a configuration has no region, no credentials provider, or an endpoint that is no http(s) URL.
+    pub fn with_config(kinesis: &SdkConfig, dynamodb: &SdkConfig) -> Result<Self, Fault> {
+        let proxies = Proxies::of(|name| std::env::var(name).ok()).map_err(misconfigured)?;
+        let requests = Requests::default();
+        let wire = |service, config| Wire::of_user(service, config, &proxies, &requests);
+        Ok(Self::on(
+            wire("Kinesis", kinesis)?,
+            wire("DynamoDB", dynamodb)?,
+            requests,
+        ))
     }
 
     fn on(kinesis: Wire, dynamodb: Wire, requests: Requests) -> Self {
@@ -282,87 +307,126 @@ impl Purpose {
 /// How to get to one service.
 #[derive(Debug)]
 struct Wire {
-    url: Option<String>,
-    region: Region,
-    credentials: Option<SharedCredentialsProvider>,
-    fips: Option<bool>,
-    dual_stack: Option<bool>,
+    /// Everything but what depends on the purpose of a client.
+    base: SdkConfig,
+    credentials: Source,
+    place: Place,
+    /// The URL, as far as it decides about the connection.
+    url: String,
+    proxies: Proxies,
     requests: Requests,
 }
 
 impl Wire {
-    /// Real credentials go to the real service, and elsewhere only when the caller says so.
-    fn new(url: Option<String>, region: &Region, aws: Option<&SdkConfig>, send: bool, requests: &Requests) -> Self {
-        let real = aws.filter(|_| url.is_none() || send);
-        Self {
-            url,
-            region: region.clone(),
-            credentials: match real {
-                Some(aws) => aws.credentials_provider(),
-                None => Some(SharedCredentialsProvider::new(dummy())),
+    /// `real` is the configuration of the environment where its credentials are sent: to the real service, and elsewhere
+    /// only when the caller says so.
+    fn new(
+        url: Option<String>,
+        region: &Region,
+        real: Option<&SdkConfig>,
+        proxies: &Proxies,
+        requests: &Requests,
+    ) -> Self {
+        let mut base = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(region.clone());
+        base.set_endpoint_url(url.clone());
+        base.set_use_fips(real.and_then(SdkConfig::use_fips));
+        base.set_use_dual_stack(real.and_then(SdkConfig::use_dual_stack));
+        let credentials = match real {
+            Some(_) => Source::Environment {
+                region: Some(region.clone()),
+                proxies: proxies.clone(),
             },
-            fips: real.and_then(SdkConfig::use_fips),
-            dual_stack: real.and_then(SdkConfig::use_dual_stack),
+            None => Source::Given(SharedCredentialsProvider::new(dummy())),
+        };
+        Self::on(base.build(), credentials, proxies, requests)
+    }
+
+    fn of_user(service: &str, config: &SdkConfig, proxies: &Proxies, requests: &Requests) -> Result<Self, Fault> {
+        let lacks = |what: &str| misconfigured(format!("the configuration for {service} has no {what}"));
+        if config.region().is_none() {
+            return Err(lacks("region"));
+        }
+        if let Some(url) = config.endpoint_url()
+            && let Some(flaw) = endpoint_flaw(url)
+        {
+            return Err(misconfigured(format!("`{url}` is no endpoint: {flaw}")));
+        }
+        let credentials = config
+            .credentials_provider()
+            .ok_or_else(|| lacks("credentials provider"))?;
+        Ok(Self::on(config.clone(), Source::Given(credentials), proxies, requests))
+    }
+
+    fn on(base: SdkConfig, credentials: Source, proxies: &Proxies, requests: &Requests) -> Self {
+        let region = base.region().map(ToString::to_string).unwrap_or_default();
+        let (place, url) = match base.endpoint_url() {
+            Some(url) => (Place::custom(url), url.to_owned()),
+            None => (Place::aws(&region), format!("https://{region}.amazonaws.com")),
+        };
+        let proxy = proxies.shown_for(&url).filter(|_| base.http_client().is_none());
+        Self {
+            place: place.through(proxy),
+            base,
+            credentials,
+            url,
+            proxies: proxies.clone(),
             requests: requests.clone(),
         }
     }
 
     fn place(&self) -> Place {
-        match &self.url {
-            Some(url) => Place::Custom(url.clone()),
-            None => Place::Aws(self.region.to_string()),
-        }
+        self.place.clone()
     }
 
     /// Connections of its own for each client: those of the renewals must live on the renewals' runtime.
     fn http(&self) -> SharedHttpClient {
-        match &self.url {
-            // No TLS, hence no need for the root certificates of the machine (a bare image has none).
-            Some(url) if url.starts_with("http://") => HttpBuilder::new().build_http(),
-            _ => https(),
-        }
+        self.base
+            .http_client()
+            .unwrap_or_else(|| self.proxies.client(&self.url))
     }
 
-    /// What the clients of both services have in common.
-    fn settings(&self, purpose: &Purpose) -> SdkConfig {
-        let mut config = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
+    /// What the clients of both services have in common. The credentials keep themselves.
+    fn settings(&self, purpose: &Purpose, credentials: &Renewed) -> SdkConfig {
+        let mut config = self.base.clone().into_builder();
+        if self.base.behavior_version().is_none() {
+            config.set_behavior_version(Some(BehaviorVersion::v2026_01_12()));
+        }
+        config
             .http_client(self.http())
-            .region(self.region.clone())
             .timeout_config(purpose.timeouts())
             .retry_config(purpose.retries())
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        config.set_credentials_provider(self.credentials.clone());
-        config.set_endpoint_url(self.url.clone());
-        config.set_use_fips(self.fips);
-        config.set_use_dual_stack(self.dual_stack);
-        config.build()
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .identity_cache(IdentityCache::no_cache())
+            .credentials_provider(SharedCredentialsProvider::new(credentials.clone()))
+            .build()
     }
 
     fn dynamodb(&self, purpose: &Purpose) -> dynamodb::Client {
-        let config = dynamodb::config::Builder::from(&self.settings(purpose))
+        let credentials = Renewed::new(self.credentials.clone());
+        let config = dynamodb::config::Builder::from(&self.settings(purpose, &credentials))
             .retry_partition(purpose.budget())
+            .retry_classifier(RetryRefused)
+            .interceptor(credentials)
             .interceptor(self.requests.clone());
         dynamodb::Client::from_conf(config.build())
     }
 
     fn kinesis(&self, purpose: &Purpose) -> kinesis::Client {
-        let config = kinesis::config::Builder::from(&self.settings(purpose))
+        let credentials = Renewed::new(self.credentials.clone());
+        let config = kinesis::config::Builder::from(&self.settings(purpose, &credentials))
             .retry_partition(purpose.budget())
+            .retry_classifier(RetryRefused)
+            .interceptor(credentials)
             .interceptor(self.requests.clone());
         kinesis::Client::from_conf(config.build())
     }
 }
 
-fn https() -> SharedHttpClient {
-    HttpBuilder::new()
-        .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https()
-}
-
 /// The region and the credentials of the environment. Its endpoints are not taken from here: see [`Access`].
-async fn environment(region: Option<String>) -> SdkConfig {
-    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(https());
+async fn environment(region: Option<String>, proxies: &Proxies) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(proxies.https());
     if let Some(region) = region {
         loader = loader.region(Region::new(region));
     }
@@ -399,32 +463,7 @@ fn misconfigured(message: impl Into<String>) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    use aws_credential_types::provider::ProvideCredentials;
-
     use super::*;
-
-    async fn key_for(url: Option<&str>, send: bool) -> String {
-        let real = Credentials::new("AKIDREAL", "secret", None, None, "test");
-        let region = default_region();
-        let aws = SdkConfig::builder()
-            .credentials_provider(SharedCredentialsProvider::new(real))
-            .build();
-        let wire = Wire::new(url.map(str::to_owned), &region, Some(&aws), send, &Requests::default());
-        let provider = wire.credentials.expect("credentials");
-        provider
-            .provide_credentials()
-            .await
-            .expect("given above")
-            .access_key_id()
-            .to_owned()
-    }
-
-    #[tokio::test]
-    async fn real_credentials_go_to_a_custom_endpoint_only_when_told_so() {
-        assert_eq!(key_for(None, false).await, "AKIDREAL");
-        assert_eq!(key_for(Some("https://example.org"), false).await, "kinex");
-        assert_eq!(key_for(Some("https://example.org"), true).await, "AKIDREAL");
-    }
 
     #[tokio::test]
     async fn what_is_no_endpoint_is_refused_before_anything_is_sent() {

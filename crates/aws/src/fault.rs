@@ -59,13 +59,18 @@ impl Asked<'_> {
 
     /// A fault that the SDK reported.
     pub(crate) fn failed(&self, failure: &Failure) -> Fault {
-        let kind = failure.kind();
-        self.fault(kind, failure.advice(self, kind))
+        self.told(failure, Failure::kind)
     }
 
     /// A fault that the SDK reported of reading a shard.
     pub(crate) fn read_failed(&self, failure: &Failure) -> Fault {
-        let kind = failure.kind_of_read();
+        self.told(failure, Failure::kind_of_read)
+    }
+
+    fn told(&self, failure: &Failure, kind: impl Fn(&Failure) -> FaultKind) -> Fault {
+        let refusal = failure.of_proxy(self.place);
+        let failure = refusal.as_ref().unwrap_or(failure);
+        let kind = kind(failure);
         self.fault(kind, failure.advice(self, kind))
     }
 
@@ -101,6 +106,13 @@ pub(crate) enum Failure {
     Unsent(String),
     /// An answer that is none of the protocol.
     Garbage(String),
+    /// An error that is none of the protocol: a page of whatever is in between.
+    Foreign {
+        /// The HTTP status.
+        status: u16,
+        /// What it is not.
+        reason: String,
+    },
 }
 
 impl Failure {
@@ -124,9 +136,24 @@ impl Failure {
             SdkError::TimeoutError(_) => Self::Silence,
             SdkError::DispatchFailure(failure) if failure.is_timeout() => Self::Silence,
             SdkError::DispatchFailure(_) => Self::Connection(reason),
+            SdkError::ResponseError(answer) if !answer.raw().status().is_success() => Self::Foreign {
+                status: answer.raw().status().as_u16(),
+                reason,
+            },
             SdkError::ResponseError(_) => Self::Garbage(reason),
             _ => Self::Unsent(reason),
         }
+    }
+
+    /// What a proxy says itself: an answer without the name of an error is none of the service's.
+    fn of_proxy(&self, place: &Place) -> Option<Self> {
+        let status = match self {
+            _ if place.proxy().is_none() => None,
+            Self::Answer { code, status, .. } if code.starts_with("HTTP ") => Some(*status),
+            Self::Foreign { status, .. } => Some(*status),
+            _ => None,
+        };
+        status.map(|status| Self::Connection(format!("it answered HTTP {status}")))
     }
 
     /// The name of the service's error, when it answered with one.
@@ -149,7 +176,7 @@ impl Failure {
             Self::Silence | Self::Connection(_) => FaultKind::Unreachable,
             Self::Credentials(_) => FaultKind::Denied,
             Self::Unsent(_) => FaultKind::Invalid,
-            Self::Garbage(_) => FaultKind::Service,
+            Self::Garbage(_) | Self::Foreign { .. } => FaultKind::Service,
         }
     }
 
@@ -164,7 +191,7 @@ impl Failure {
             },
             // The headers came and the rest did not, or it did not come in time.
             Self::Silence | Self::Garbage(_) => FaultKind::Incomplete,
-            Self::Connection(_) | Self::Credentials(_) => self.kind(),
+            Self::Connection(_) | Self::Credentials(_) | Self::Foreign { .. } => self.kind(),
         }
     }
 
@@ -202,12 +229,22 @@ impl Failure {
             Self::Silence => {
                 format!("no answer from {place} in time; the request may have been carried out: try again")
             }
-            Self::Connection(reason) => format!("cannot reach {place}: {reason}; {}", place.remedy()),
+            Self::Connection(reason) => match place.proxy() {
+                Some(proxy) => format!(
+                    "cannot reach {place} through the proxy {proxy}: {reason}; {}",
+                    place.remedy()
+                ),
+                None => format!("cannot reach {place}: {reason}; {}", place.remedy()),
+            },
             Self::Credentials(reason) => format!(
                 "no AWS credentials: {reason}; set AWS_PROFILE or AWS_ACCESS_KEY_ID, or give --endpoint-url for a local \
                  endpoint"
             ),
             Self::Unsent(reason) => format!("the request could not be made: {reason}"),
+            Self::Foreign { status, reason } => format!(
+                "{place} answered HTTP {status} with something that is not of the protocol: {reason}; is it the right \
+                 address?"
+            ),
             Self::Garbage(reason) => {
                 format!(
                     "{place} answered with something that is not of the protocol: {reason}; is it the right address?"

@@ -10,7 +10,7 @@ use kinex_core::shard_map::Shard;
 use kinex_kcl::ports::{RawRecord, ReadBatch, ReadFrom, ShardIterator, StreamReader};
 
 use crate::fault::{Asked, Failure};
-use crate::{Clients, Fault, FaultKind, StreamIdentity, StreamStatus, shards};
+use crate::{Clients, Fault, FaultKind, StreamIdentity, StreamStatus, shards, stream_ref};
 
 /// Kinesis gives at most this many records at once.
 const RECORDS_MAX: usize = 10_000;
@@ -35,7 +35,7 @@ impl Reader {
         }
     }
 
-    /// The name of the stream.
+    /// The name or the ARN of the stream, as it was given.
     pub fn stream(&self) -> &str {
         &self.stream
     }
@@ -71,7 +71,10 @@ impl StreamReader for Reader {
     }
 
     async fn iterator(&self, shard: &ShardId, from: &ReadFrom) -> Result<ShardIterator, Fault> {
-        let request = self.clients.records().get_shard_iterator().stream_name(&self.stream);
+        let request = self.clients.records().get_shard_iterator();
+        let request = request
+            .set_stream_name(stream_ref::name(&self.stream))
+            .set_stream_arn(stream_ref::arn(&self.stream));
         let request = request.shard_id(shard.as_str());
         let request = match from {
             ReadFrom::TrimHorizon => request.shard_iterator_type(ShardIteratorType::TrimHorizon),
@@ -100,6 +103,7 @@ impl StreamReader for Reader {
     async fn read(&self, at: &ShardIterator, max: usize) -> Result<ReadBatch, Fault> {
         let limit = i32::try_from(max.clamp(1, RECORDS_MAX)).expect("at most 10,000");
         let request = self.clients.reads().get_records().shard_iterator(&at.0).limit(limit);
+        let request = request.set_stream_arn(stream_ref::arn(&self.stream));
         let asked = self.asked("GetRecords");
         let answer = request
             .send()

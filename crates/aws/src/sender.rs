@@ -6,7 +6,7 @@ use bytes::Bytes;
 use kinex_core::id::{SequenceNumber, ShardId};
 
 use crate::fault::Failure;
-use crate::{Clients, Fault, FaultKind, shards};
+use crate::{Clients, Fault, FaultKind, shards, stream_ref};
 
 /// A record to put.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,7 +64,10 @@ impl Sender {
     pub async fn put_records(&self, entries: &[Entry]) -> Result<Vec<Outcome>, Fault> {
         let asked = shards::asked(&self.clients, "PutRecords", &self.stream);
         let records = entries.iter().map(encode).collect();
-        let request = self.clients.puts().put_records().stream_name(&self.stream);
+        let request = self.clients.puts().put_records();
+        let request = request
+            .set_stream_name(stream_ref::name(&self.stream))
+            .set_stream_arn(stream_ref::arn(&self.stream));
         let answer = request.set_records(Some(records)).send().await;
         let answer = answer.map_err(|error| asked.failed(&Failure::of(&error)))?;
         if answer.records.len() != entries.len() {

@@ -10,7 +10,7 @@ use kinex_core::shard_map::Shard;
 
 use crate::fault::{Asked, Failure, Subject};
 use crate::stream_admin::{StreamIdentity, StreamStatus, StreamSummary};
-use crate::{Clients, Fault, FaultKind};
+use crate::{Clients, Fault, FaultKind, stream_ref};
 
 /// A listing whose pages change under it, or whose token expires, is begun anew this often.
 const LISTINGS_MAX: usize = 3;
@@ -30,7 +30,17 @@ pub(crate) fn asked<'a>(clients: &'a Clients, api: &'static str, stream: &'a str
 /// The status and the figures of a stream.
 pub(crate) async fn describe(clients: &Clients, client: &Client, stream: &str) -> Result<StreamSummary, Fault> {
     let asked = asked(clients, "DescribeStreamSummary", stream);
-    let answer = client.describe_stream_summary().stream_name(stream).send().await;
+    if let (Some(its), Some(ours)) = (stream_ref::region(stream), clients.kinesis_place().region())
+        && its != ours
+    {
+        let message = format!("the stream is in {its}, and these clients are for {ours}: give --region {its}");
+        return Err(asked.fault(FaultKind::Invalid, message));
+    }
+    let request = client.describe_stream_summary();
+    let request = request
+        .set_stream_name(stream_ref::name(stream))
+        .set_stream_arn(stream_ref::arn(stream));
+    let answer = request.send().await;
     let answer = answer.map_err(|error| asked.failed(&Failure::of(&error)))?;
     let described = answer.stream_description_summary;
     described.map(|described| summary(&described)).ok_or_else(|| {
@@ -83,7 +93,10 @@ async fn list_once(client: &Client, stream: &str) -> Result<Vec<types::Shard>, F
         // A token stands for the stream too, and must come alone.
         let request = match &token {
             Some(token) => client.list_shards().next_token(token),
-            None => client.list_shards().stream_name(stream),
+            None => client
+                .list_shards()
+                .set_stream_name(stream_ref::name(stream))
+                .set_stream_arn(stream_ref::arn(stream)),
         };
         let answer = request.send().await.map_err(|error| Failure::of(&error))?;
         shards.extend(answer.shards.unwrap_or_default());

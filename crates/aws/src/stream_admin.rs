@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::fault::{Asked, Failure, Subject};
 use crate::tables::Pause;
-use crate::{Clients, Fault, FaultKind, shards};
+use crate::{Clients, Fault, FaultKind, shards, stream_ref};
 
 /// What tells a stream from another one of the same name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -91,7 +91,7 @@ impl StreamAdmin {
                     let answer = self
                         .client()
                         .create_stream()
-                        .stream_name(stream)
+                        .stream_name(stream_ref::stream_name(stream))
                         .shard_count(count)
                         .send()
                         .await;
@@ -180,7 +180,8 @@ impl StreamAdmin {
             let request = self
                 .client()
                 .split_shard()
-                .stream_name(stream)
+                .set_stream_name(stream_ref::name(stream))
+                .set_stream_arn(stream_ref::arn(stream))
                 .shard_to_split(shard.as_str());
             let answer = request.new_starting_hash_key(at.to_string()).send().await;
             change
@@ -224,7 +225,8 @@ impl StreamAdmin {
             let request = self
                 .client()
                 .merge_shards()
-                .stream_name(stream)
+                .set_stream_name(stream_ref::name(stream))
+                .set_stream_arn(stream_ref::arn(stream))
                 .shard_to_merge(shard.as_str());
             let answer = request.adjacent_shard_to_merge(adjacent.as_str()).send().await;
             change
@@ -250,7 +252,8 @@ impl StreamAdmin {
                 let request = self
                     .client()
                     .update_shard_count()
-                    .stream_name(stream)
+                    .set_stream_name(stream_ref::name(stream))
+                    .set_stream_arn(stream_ref::arn(stream))
                     .target_shard_count(count);
                 let answer = request.scaling_type(ScalingType::UniformScaling).send().await;
                 tolerate(answer.map(drop).map_err(|error| Failure::of(&error)), &asked)?;
@@ -272,7 +275,10 @@ impl StreamAdmin {
                 Err(fault) => return Err(fault),
                 Ok(summary) if summary.status == StreamStatus::Deleting => {}
                 Ok(_) => {
-                    let request = self.client().delete_stream().stream_name(stream);
+                    let request = self.client().delete_stream();
+                    let request = request
+                        .set_stream_name(stream_ref::name(stream))
+                        .set_stream_arn(stream_ref::arn(stream));
                     let answer = request.enforce_consumer_deletion(true).send().await;
                     match answer.map(drop).map_err(|error| Failure::of(&error)) {
                         Err(failure) if failure.kind() == FaultKind::Missing => return Ok(()),

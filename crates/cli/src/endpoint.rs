@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use kinex_aws::{Access, Clients, Fault, FaultKind, patiently};
+use kinex_aws::{Access, Clients, Fault, FaultKind, patiently, stream_name};
 use kinex_stage::Subject;
 use serde::{Deserialize, Serialize};
 
@@ -18,15 +18,18 @@ pub(crate) struct Endpoint {
     /// Endpoint of Kinesis and DynamoDB, for anything that speaks their protocols
     #[arg(long, value_name = "URL", env = "KINEX_ENDPOINT_URL", conflicts_with = "aws")]
     pub(crate) endpoint_url: Option<String>,
-    /// Endpoint of Kinesis alone
-    #[arg(long, value_name = "URL", conflicts_with = "aws")]
+    /// Endpoint of Kinesis alone; with --aws a VPC endpoint
+    #[arg(long, value_name = "URL")]
     pub(crate) kinesis_endpoint_url: Option<String>,
-    /// Endpoint of DynamoDB alone
-    #[arg(long, value_name = "URL", conflicts_with = "aws")]
+    /// Endpoint of DynamoDB alone; with --aws a VPC endpoint
+    #[arg(long, value_name = "URL")]
     pub(crate) dynamodb_endpoint_url: Option<String>,
     /// Real AWS, with the credentials of the environment
     #[arg(long)]
     pub(crate) aws: bool,
+    /// Sign with the credentials of the environment at any endpoint [default: with made-up ones, except with --aws]
+    #[arg(long)]
+    pub(crate) sign: bool,
     /// AWS region
     #[arg(long, value_name = "NAME")]
     pub(crate) region: Option<String>,
@@ -48,7 +51,8 @@ impl Endpoint {
             kinesis_endpoint: self.kinesis_endpoint_url.clone(),
             dynamodb_endpoint: self.dynamodb_endpoint_url.clone(),
             region: self.region.clone(),
-            ..Access::default()
+            // Whoever says AWS means its credentials, at its VPC endpoints too.
+            send_credentials: self.sign || self.aws,
         }
     }
 }
@@ -58,7 +62,7 @@ impl Endpoint {
 pub(crate) struct Target {
     #[command(flatten)]
     pub(crate) endpoint: Endpoint,
-    /// The stream [default: kcl-experiment]
+    /// The stream, by its name or its ARN [default: kcl-experiment]
     #[arg(long, value_name = "NAME", env = "KINEX_STREAM", help_heading = "Connection")]
     pub(crate) stream: Option<String>,
     /// The application: the name of the lease table [default: the name of the stream]
@@ -81,6 +85,9 @@ pub(crate) struct RunFile {
     pub(crate) dynamodb: Option<String>,
     /// The region, when one was given.
     pub(crate) region: Option<String>,
+    /// Whether custom endpoints get the credentials of the environment.
+    #[serde(default)]
+    pub(crate) sign: bool,
     /// The stream.
     pub(crate) stream: String,
     /// The application.
@@ -126,7 +133,8 @@ impl Target {
                     access.endpoint = Some(format!("http://127.0.0.1:{EMULATOR_PORT}"));
                 }
                 let stream = self.stream.clone().unwrap_or_else(|| STREAM.to_owned());
-                (access, stream.clone(), self.application.clone().unwrap_or(stream))
+                let application = self.application.as_deref().unwrap_or(stream_name(&stream)).to_owned();
+                (access, stream, application)
             }
         };
         let label = label(&access);
@@ -229,6 +237,7 @@ impl RunFile {
             kinesis_endpoint: self.kinesis.clone(),
             dynamodb_endpoint: self.dynamodb.clone(),
             region: self.region.clone(),
+            send_credentials: self.sign,
             ..Access::default()
         }
     }
@@ -248,5 +257,47 @@ pub(crate) fn label(access: &Access) -> String {
                 format!("{kinesis} and {dynamodb}")
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Command {
+        #[command(flatten)]
+        endpoint: Endpoint,
+    }
+
+    /// Whether custom endpoints get real credentials; `None`: the flags are refused.
+    fn signs(flags: &[&str]) -> Option<bool> {
+        let parsed = Command::try_parse_from([&["kinex"], flags].concat()).ok()?;
+        Some(parsed.endpoint.access().send_credentials)
+    }
+
+    #[test]
+    fn endpoints_get_real_credentials_with_aws_or_when_told_so() {
+        let vpc = "https://vpce-1.kinesis.eu-west-1.vpce.amazonaws.com";
+        assert_eq!(signs(&["--kinesis-endpoint-url", vpc]), Some(false));
+        assert_eq!(signs(&["--aws", "--kinesis-endpoint-url", vpc]), Some(true));
+        assert_eq!(signs(&["--aws", "--dynamodb-endpoint-url", vpc]), Some(true));
+        assert_eq!(signs(&["--endpoint-url", "http://127.0.0.1:4566"]), Some(false));
+        assert_eq!(
+            signs(&["--endpoint-url", "http://127.0.0.1:4566", "--sign"]),
+            Some(true)
+        );
+        assert_eq!(signs(&["--aws", "--endpoint-url", "http://127.0.0.1:4566"]), None);
+    }
+
+    #[test]
+    fn an_endpoint_of_one_service_with_aws_leaves_the_other_to_aws() {
+        let url = "https://vpce-1.kinesis.eu-west-1.vpce.amazonaws.com";
+        let parsed = Command::try_parse_from(["kinex", "--aws", "--kinesis-endpoint-url", url]).expect("both go");
+        let access = parsed.endpoint.access();
+        assert_eq!(access.kinesis_endpoint.as_deref(), Some(url));
+        assert_eq!((access.endpoint, access.dynamodb_endpoint), (None, None));
     }
 }

@@ -1,5 +1,6 @@
 //! The adapters against the embedded endpoints, over HTTP.
 
+mod access;
 mod bench;
 mod contract;
 mod facts;

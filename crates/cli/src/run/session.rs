@@ -91,6 +91,7 @@ pub(super) async fn play(args: &Args, spec: Spec, output: Format) -> anyhow::Res
         kinesis: access.kinesis_endpoint.or_else(|| access.endpoint.clone()),
         dynamodb: access.dynamodb_endpoint.or(access.endpoint),
         region: access.region,
+        sign: access.send_credentials,
         stream: at.stream.clone(),
         application: at.application.clone(),
     };
@@ -565,10 +566,11 @@ fn endpoint_arguments(file: &RunFile) -> Vec<String> {
         ("--stream", &Some(file.stream.clone())),
         ("--application", &Some(file.application.clone())),
     ];
-    pairs
-        .into_iter()
+    let given = pairs.into_iter();
+    given
         .filter_map(|(flag, value)| Some([flag.to_owned(), value.clone()?]))
         .flatten()
+        .chain(file.sign.then(|| "--sign".to_owned()))
         .collect()
 }
 

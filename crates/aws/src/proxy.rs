@@ -1,0 +1,227 @@
+//! The HTTP proxies of the environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in capitals or not.
+//!
+//! As with other tools, `HTTP_PROXY` in capitals counts for nothing in a CGI process, where a stranger sets it. Unlike
+//! some, what listens on this machine is never asked through a proxy, which could only reach itself there.
+
+use std::fmt;
+
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::{Builder, Connector};
+use aws_smithy_runtime_api::client::http::SharedHttpClient;
+
+use crate::access::on_this_machine;
+
+/// The proxies; a cheap value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Proxies {
+    https: Option<Proxy>,
+    http: Option<Proxy>,
+    /// Hosts that are asked directly.
+    direct: Option<String>,
+}
+
+/// A proxy, with a user name and a password when the URL names them.
+#[derive(Clone, PartialEq, Eq)]
+struct Proxy {
+    variable: &'static str,
+    url: String,
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.shown(), self.variable)
+    }
+}
+
+impl Proxy {
+    /// The URL without user name and password.
+    fn shown(&self) -> String {
+        without_user(&self.url)
+    }
+}
+
+fn without_user(url: &str) -> String {
+    match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://{host}"),
+        _ => url.to_owned(),
+    }
+}
+
+impl Proxies {
+    /// What the environment says.
+    ///
+    /// # Errors
+    /// With the name of the variable when a proxy is no http(s) URL.
+    pub(crate) fn of(env: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+        let given = |name: &str| env(name).filter(|value| !value.trim().is_empty());
+        let first = |names: &[&'static str]| -> Result<Option<Proxy>, String> {
+            let found = names.iter().find_map(|name| Some((*name, given(name)?)));
+            found.map(|(name, value)| checked(name, value.trim())).transpose()
+        };
+        let cgi = given("REQUEST_METHOD").is_some();
+        let http: &[&'static str] = if cgi {
+            &["http_proxy", "ALL_PROXY", "all_proxy"]
+        } else {
+            &["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
+        };
+        Ok(Self {
+            https: first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])?,
+            http: first(http)?,
+            direct: given("NO_PROXY").or_else(|| given("no_proxy")),
+        })
+    }
+
+    /// A client for any https URL. What hands out credentials on this machine or instance is http, and asked directly.
+    pub(crate) fn https(&self) -> SharedHttpClient {
+        match &self.https {
+            Some(proxy) => client(self.config(proxy, true), true),
+            None => Builder::new()
+                .tls_provider(Provider::Rustls(CryptoMode::Ring))
+                .build_https(),
+        }
+    }
+
+    /// A client for one endpoint.
+    pub(crate) fn client(&self, url: &str) -> SharedHttpClient {
+        let tls = !url.starts_with("http://");
+        match self.proxy_for(url) {
+            Some(proxy) => client(self.config(proxy, tls), tls || proxy.url.starts_with("https://")),
+            // No TLS, hence no need for the root certificates of the machine (a bare image has none).
+            None if !tls => Builder::new().build_http(),
+            None => Self::default().https(),
+        }
+    }
+
+    /// The proxy that an endpoint is asked through, for messages.
+    pub(crate) fn shown_for(&self, url: &str) -> Option<String> {
+        let proxy = self.proxy_for(url)?;
+        Some(format!("{} ({})", proxy.shown(), proxy.variable))
+    }
+
+    fn proxy_for(&self, url: &str) -> Option<&Proxy> {
+        let proxy = if url.starts_with("http://") {
+            &self.http
+        } else {
+            &self.https
+        };
+        proxy
+            .as_ref()
+            .filter(|_| !on_this_machine(url) && !self.direct.as_deref().is_some_and(|list| names(list, host(url))))
+    }
+
+    fn config(&self, proxy: &Proxy, tls: bool) -> ProxyConfig {
+        let config = if tls {
+            ProxyConfig::https(proxy.url.as_str())
+        } else {
+            ProxyConfig::http(proxy.url.as_str())
+        };
+        let config = config.expect("checked when it was read");
+        match &self.direct {
+            Some(direct) => config.no_proxy(direct),
+            None => config,
+        }
+    }
+}
+
+/// A proxy without a scheme is an http one.
+fn checked(variable: &'static str, value: &str) -> Result<Proxy, String> {
+    let url = if value.contains("://") {
+        value.to_owned()
+    } else {
+        format!("http://{value}")
+    };
+    match ProxyConfig::https(url.as_str()) {
+        Ok(_) => Ok(Proxy { variable, url }),
+        Err(_) => Err(format!(
+            "{variable} is `{}`, which is no proxy: expected http://HOST:PORT or https://HOST:PORT",
+            without_user(value)
+        )),
+    }
+}
+
+/// Whether a list of hosts names this one: by `*`, as it is, or by a domain that it is part of.
+fn names(list: &str, host: &str) -> bool {
+    list.split(',').map(str::trim).any(|entry| {
+        let domain = entry.trim_start_matches("*.").trim_start_matches('.');
+        entry == "*" || (!domain.is_empty() && (host == domain || host.ends_with(&format!(".{domain}"))))
+    })
+}
+
+/// The host of a URL, without its port.
+fn host(url: &str) -> &str {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let place = rest.split('/').next().unwrap_or_default();
+    match place.strip_prefix('[') {
+        Some(address) => address.split(']').next().unwrap_or_default(),
+        None => place.split(':').next().unwrap_or_default(),
+    }
+}
+
+fn client(proxy: ProxyConfig, tls: bool) -> SharedHttpClient {
+    Builder::new().build_with_connector_fn(move |settings, components| {
+        let mut connector = Connector::builder().proxy_config(proxy.clone());
+        connector.set_connector_settings(settings.cloned());
+        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+        if tls {
+            connector.tls_provider(Provider::Rustls(CryptoMode::Ring)).build()
+        } else {
+            connector.build_http()
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(variables: &[(&str, &str)]) -> Result<Proxies, String> {
+        Proxies::of(|name| {
+            let found = variables.iter().find(|(variable, _)| *variable == name);
+            found.map(|(_, value)| (*value).to_owned())
+        })
+    }
+
+    fn check(variables: &[(&str, &str)], url: &str, proxy: Option<&str>) {
+        let proxies = of(variables).expect("good proxies");
+        assert_eq!(proxies.shown_for(url).as_deref(), proxy, "{variables:?} {url}");
+    }
+
+    #[test]
+    fn each_scheme_has_its_proxy_and_some_hosts_have_none() {
+        let (aws, plain) = ("https://kinesis.eu-west-1.amazonaws.com", "http://emulator.test:4566");
+        check(&[], aws, None);
+        check(&[("HTTPS_PROXY", "http://p:1")], aws, Some("http://p:1 (HTTPS_PROXY)"));
+        check(&[("https_proxy", "p:1")], aws, Some("http://p:1 (https_proxy)"));
+        check(&[("HTTPS_PROXY", "http://p:1")], plain, None);
+        check(&[("HTTP_PROXY", "http://p:1")], plain, Some("http://p:1 (HTTP_PROXY)"));
+        check(&[("HTTP_PROXY", "http://p:1"), ("REQUEST_METHOD", "GET")], plain, None);
+        check(&[("ALL_PROXY", "http://p:1")], aws, Some("http://p:1 (ALL_PROXY)"));
+        check(&[("HTTPS_PROXY", " ")], aws, None);
+        let secret = [("HTTPS_PROXY", "http://me:secret@p:1")];
+        check(&secret, aws, Some("http://p:1 (HTTPS_PROXY)"));
+        assert!(!format!("{:?}", of(&secret)).contains("secret"));
+        for direct in ["*", "amazonaws.com", ".amazonaws.com", "a, *.eu-west-1.amazonaws.com"] {
+            check(&[("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", direct)], aws, None);
+        }
+        let other = [("HTTPS_PROXY", "http://p:1"), ("NO_PROXY", "aws.com, b")];
+        check(&other, aws, Some("http://p:1 (HTTPS_PROXY)"));
+    }
+
+    #[test]
+    fn what_listens_on_this_machine_has_no_proxy() {
+        for url in ["http://127.0.0.1:4566", "http://localhost:4566", "http://[::1]:4566"] {
+            check(&[("HTTP_PROXY", "http://p:1")], url, None);
+        }
+    }
+
+    #[test]
+    fn what_is_no_proxy_is_refused_by_the_name_of_its_variable() {
+        let error = of(&[("HTTPS_PROXY", "socks5://me:secret@p:1")]).expect_err("no http");
+        assert!(
+            error.contains("HTTPS_PROXY") && error.contains("socks5://p:1"),
+            "{error}"
+        );
+        assert!(!error.contains("secret"), "{error}");
+    }
+}

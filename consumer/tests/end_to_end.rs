@@ -81,6 +81,7 @@ impl World {
             endpoint_url: Some(self.endpoints.kinesis_url()),
             kinesis_endpoint_url: None,
             dynamodb_endpoint_url: None,
+            sign: false,
             region: None,
             records_per_second: per_second,
             record_bytes: 128,

@@ -237,8 +237,8 @@ impl Failure {
                 None => format!("cannot reach {place}: {reason}; {}", place.remedy()),
             },
             Self::Credentials(reason) => format!(
-                "no AWS credentials: {reason}; set AWS_PROFILE or AWS_ACCESS_KEY_ID, or give --endpoint-url for a local \
-                 endpoint"
+                "no AWS credentials: {reason}; set AWS_PROFILE or AWS_ACCESS_KEY_ID, log in (`aws login`, `aws sso login`), \
+                 or give --endpoint-url for a local endpoint"
             ),
             Self::Unsent(reason) => format!("the request could not be made: {reason}"),
             Self::Foreign { status, reason } => format!(
@@ -289,16 +289,26 @@ fn answer_kind(code: &str, status: u16) -> FaultKind {
     }
 }
 
-/// The innermost reason, and whether credentials are what is missing.
+/// The innermost reason, and whether credentials are what is missing: then everything below says which source failed
+/// how.
 fn innermost(error: &(dyn Error + 'static)) -> (String, bool) {
     let mut at = error;
-    let mut credentials = false;
+    let mut reasons: Option<Vec<String>> = None;
     loop {
-        credentials |= at.is::<CredentialsError>();
+        match &mut reasons {
+            Some(reasons) => reasons.push(at.to_string()),
+            None if at.is::<CredentialsError>() => reasons = Some(Vec::new()),
+            None => {}
+        }
         match at.source() {
             Some(below) => at = below,
-            None => return (at.to_string(), credentials),
+            None => break,
         }
+    }
+    match reasons {
+        Some(reasons) if !reasons.is_empty() => (reasons.join(": "), true),
+        Some(_) => (at.to_string(), true),
+        None => (at.to_string(), false),
     }
 }
 

@@ -260,6 +260,48 @@ fn a_proxy_that_is_none_is_named_before_anything_is_sent() {
     assert!(said.starts_with("Invalid") && said.contains("HTTPS_PROXY"), "{said}");
 }
 
+#[test]
+fn a_profile_of_single_sign_on_asks_its_portal_with_the_cached_token() {
+    let home = tempfile::tempdir().unwrap();
+    let cache = home.path().join(".aws/sso/cache");
+    std::fs::create_dir_all(&cache).unwrap();
+    // The file of a token is named by the SHA-1 of the start URL.
+    let token = cache.join("0c54b6c27e90660baa89eaad85ac1d5dae26cb7d.json");
+    std::fs::write(token, r#"{"accessToken":"token","expiresAt":"2099-01-01T00:00:00Z"}"#).unwrap();
+    let file = home.path().join("config");
+    let profile = "[default]\nsso_start_url = https://d-1.awsapps.com/start\nsso_region = eu-west-1\nsso_account_id = 111122223333\n\
+                   sso_role_name = reader\n";
+    std::fs::write(&file, profile).unwrap();
+    let proxy = Listener::start(|_| (403, String::new()));
+    let (url, home, file) = (
+        proxy.url(),
+        home.path().display().to_string(),
+        file.display().to_string(),
+    );
+    let said = asked_elsewhere(&[("HOME", &home), ("AWS_CONFIG_FILE", &file), ("HTTPS_PROXY", &url)]);
+    assert!(
+        said.starts_with("Denied") && said.contains("no AWS credentials"),
+        "{said}"
+    );
+    let lines: Vec<_> = proxy.seen().into_iter().map(|seen| seen.line).collect();
+    let portal = "CONNECT portal.sso.eu-west-1.amazonaws.com:443 ";
+    assert!(lines.iter().any(|line| line.starts_with(portal)), "{lines:?} {said}");
+}
+
+#[test]
+fn a_profile_of_aws_login_that_is_not_logged_in_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("config");
+    std::fs::write(
+        &file,
+        "[default]\nlogin_session = arn:aws:sts::111122223333:assumed-role/reader/me\n",
+    )
+    .unwrap();
+    let (home, file) = (home.path().display().to_string(), file.display().to_string());
+    let said = asked_elsewhere(&[("HOME", &home), ("AWS_CONFIG_FILE", &file)]);
+    assert!(said.starts_with("Denied") && said.contains("aws login"), "{said}");
+}
+
 fn config(url: &str, provider: impl ProvideCredentials + 'static) -> SdkConfig {
     SdkConfig::builder()
         .region(aws_config::Region::new("eu-west-1"))

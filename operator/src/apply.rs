@@ -2,7 +2,8 @@
 //!
 //! # Guarantees
 //! An object that the cluster has as it is wanted is not written. What others set on it stays; what this operator sets
-//! is put back. An object of the same name that belongs to somebody else is never touched.
+//! is put back. An object of the same name that this experiment does not control is never touched: an apply carries the
+//! uid and the resource version of the object that was read.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -18,7 +19,9 @@ use serde::de::DeserializeOwned;
 use tracing::info;
 
 use crate::build::{Applied, Prepared, Workload};
+use crate::ownership;
 use crate::permissions;
+use crate::status::conflict;
 
 mod drift;
 
@@ -59,18 +62,26 @@ pub enum Error {
         #[source]
         source: Box<kube::Error>,
     },
-    /// An object of that name belongs to somebody else.
+    /// An object of that name is not this experiment's.
     #[error(
-        "{resource} {name} belongs to {owner}: nothing is changed; rename the experiment, or set another \
-         spec.consumers.statefulSetName"
+        "{resource} {name} exists and is not this experiment's: it {holder}. Nothing was changed. Rename the \
+         experiment or set another spec.consumers.statefulSetName; or delete that object if nobody needs it"
     )]
     Taken {
-        /// On what: `statefulsets.apps`.
+        /// What it is: `statefulsets.apps`.
         resource: String,
         /// Its name.
         name: String,
-        /// Whose it is.
-        owner: String,
+        /// Who has it, in words that follow "it".
+        holder: String,
+    },
+    /// Somebody wrote, created or deleted the object after it was read: read it again.
+    #[error("{resource} {name} was changed by somebody else in between")]
+    Conflict {
+        /// What it is.
+        resource: String,
+        /// Its name.
+        name: String,
     },
     /// The API server refused or did not answer.
     #[error("cannot {verb} {resource} {name}: {source}")]
@@ -96,6 +107,10 @@ impl Error {
         source: kube::Error,
     ) -> Self {
         let resource = permissions::resource::<K>();
+        if conflict(&source) {
+            let name = name.to_owned();
+            return Self::Conflict { resource, name };
+        }
         let denied = matches!(&source, kube::Error::Api(status) if status.code == 403 && !status.message.contains("exceeded quota"));
         let source = Box::new(source);
         if denied {
@@ -122,6 +137,7 @@ impl Error {
         match self {
             Self::Denied { .. } => "PermissionDenied",
             Self::Taken { .. } => "NameTaken",
+            Self::Conflict { .. } => "Conflict",
             Self::Refused { .. } => "ApplyFailed",
         }
     }
@@ -149,16 +165,48 @@ impl Live {
             producer: get(client, producer).await?,
         })
     }
+
+    /// Whether every object that exists is the experiment's.
+    ///
+    /// # Errors
+    /// [`Error::Taken`] for the first that is not.
+    pub fn check(&self, wanted: &Workload<Prepared>) -> Result<(), Error> {
+        let Self {
+            config,
+            service,
+            disruption,
+            consumer,
+            producer,
+        } = self;
+        ours(&wanted.config, config.as_ref())?;
+        ours(&wanted.service, service.as_ref())?;
+        ours(&wanted.disruption, disruption.as_ref())?;
+        ours(&wanted.consumer, consumer.as_ref())?;
+        ours(&wanted.producer, producer.as_ref())
+    }
+}
+
+fn ours<K: Resource<DynamicType = ()>>(wanted: &K, live: Option<&K>) -> Result<(), Error> {
+    let Some(holder) = live.and_then(|live| ownership::stranger(wanted, live)) else {
+        return Ok(());
+    };
+    Err(Error::Taken {
+        resource: permissions::resource::<K>(),
+        name: wanted.name_any(),
+        holder,
+    })
 }
 
 impl Workload<Prepared> {
     /// Writes what the cluster does not have so, and gives everything as the cluster has it then.
     ///
-    /// `live` may be old: then an object is written that need not be, which changes nothing.
+    /// `live` may be old: then the first write is refused with [`Error::Conflict`].
     ///
     /// # Errors
-    /// The first object that cannot be written; those before it are. Running it again goes on from there.
+    /// [`Error::Taken`] before anything is written when one of the objects is not the experiment's. Otherwise the first
+    /// object that cannot be written; those before it are. Running it again goes on from there.
     pub async fn apply(self, client: &Client, live: Live) -> Result<Workload<Applied>, Error> {
+        live.check(&self)?;
         let Self {
             config,
             service,
@@ -188,23 +236,26 @@ where
     read.map_err(|error| Error::of::<K>("get", &namespace, &name, error))
 }
 
-async fn apply<K>(client: &Client, wanted: K, live: Option<K>) -> Result<K, Error>
+async fn apply<K>(client: &Client, mut wanted: K, live: Option<K>) -> Result<K, Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
 {
     let (namespace, name) = (wanted.namespace().unwrap_or_default(), wanted.name_any());
-    let verb = if live.is_some() { "patch" } else { "create" };
-    if let Some(live) = live {
-        if let Some(owner) = drift::stranger(&wanted, &live) {
-            let resource = permissions::resource::<K>();
-            return Err(Error::Taken { resource, name, owner });
+    let apply = PatchParams::apply(FIELD_MANAGER);
+    let (verb, parameters) = match live {
+        Some(live) if drift::as_wanted(&wanted, &live) => return Ok(live),
+        // Force puts back what others have set, on exactly the object that was read.
+        Some(live) => {
+            wanted.meta_mut().uid = live.uid();
+            wanted.meta_mut().resource_version = live.resource_version();
+            ("patch", apply.force())
         }
-        if drift::as_wanted(&wanted, &live) {
-            return Ok(live);
-        }
-    }
+        // Without force: should somebody have created an object of this name since the read, its fields win and the
+        // apply is refused. (A plain create would make the operator the owner of defaulted fields such as
+        // spec.replicas, which the next apply would then reset.)
+        None => ("create", apply),
+    };
     let api: Api<K> = Api::namespaced(client.clone(), &namespace);
-    let parameters = PatchParams::apply(FIELD_MANAGER).force();
     let written = api.patch(&name, &parameters, &Patch::Apply(&wanted)).await;
     let written = written.map_err(|error| Error::of::<K>(verb, &namespace, &name, error))?;
     info!(kind = %K::kind(&()), namespace, name, verb, "object applied");

@@ -3,18 +3,21 @@
 //! Everything in the cluster goes by owner references; only the stream and the tables need a finalizer. It gives up after
 //! a while: nobody shall have to edit finalizers because an endpoint is gone.
 
+use std::fmt::Debug;
 use std::time::Duration;
 
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::NamespaceResourceScope;
 use kinex_api::KinesisExperiment;
 use kinex_aws::{Fault, FaultKind};
 use kinex_core::experiment::Timestamp;
 use kinex_stage::Subject;
-use kube::api::{DeleteParams, Patch, PatchParams};
-use kube::{Api, Client, ResourceExt};
+use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
+use kube::{Api, Client, Resource, ResourceExt};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::claim;
+use crate::observe::Cluster;
 
 /// What holds a deleted experiment until its stream is deleted.
 pub(crate) const FINALIZER: &str = "kinex.dev/cleanup";
@@ -48,7 +51,11 @@ pub(crate) async fn hold(
         ..PatchParams::default()
     };
     let patch = Patch::Merge(json!({
-        "metadata": { "resourceVersion": experiment.resource_version(), "finalizers": finalizers },
+        "metadata": {
+            "uid": experiment.uid(),
+            "resourceVersion": experiment.resource_version(),
+            "finalizers": finalizers,
+        },
     }));
     api.patch(&experiment.name_any(), &parameters, &patch).await
 }
@@ -63,20 +70,36 @@ pub(crate) fn deleted_at(experiment: &KinesisExperiment) -> Option<Timestamp> {
 ///
 /// # Errors
 /// When the API server refuses.
-pub(crate) async fn stop_programs(client: &Client, namespace: &str, set: &str, producer: &str) -> kube::Result<()> {
-    let sets: Api<StatefulSet> = Api::namespaced(client.clone(), namespace);
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    let background = DeleteParams::background();
-    for gone in [
-        sets.delete(set, &background).await.map(drop),
-        deployments.delete(producer, &background).await.map(drop),
-    ] {
-        match gone {
-            Err(kube::Error::Api(answer)) if answer.code == 404 => {}
-            other => other?,
-        }
+pub(crate) async fn stop_programs(client: &Client, cluster: &Cluster) -> kube::Result<()> {
+    if let Some(set) = &cluster.set {
+        delete_exactly(client, set.as_ref()).await?;
+    }
+    if let Some(producer) = &cluster.producer {
+        delete_exactly(client, producer.as_ref()).await?;
     }
     Ok(())
+}
+
+/// Deletes this very object; another one of its name stays, and so does one that was changed since it was read.
+///
+/// # Errors
+/// When the API server refuses for another reason.
+pub(crate) async fn delete_exactly<K>(client: &Client, object: &K) -> kube::Result<()>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    let parameters = DeleteParams {
+        preconditions: Some(Preconditions {
+            uid: object.uid(),
+            resource_version: object.resource_version(),
+        }),
+        ..DeleteParams::background()
+    };
+    match api.delete(&object.name_any(), &parameters).await {
+        Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => Ok(()),
+        other => other.map(drop),
+    }
 }
 
 /// Deletes the stream and the tables. What is gone already is no error.

@@ -53,8 +53,6 @@ pub(crate) struct Hands<'a> {
     pub(crate) client: &'a Client,
     /// The experiment as its status was written.
     pub(crate) experiment: &'a KinesisExperiment,
-    /// The name of the consumers' StatefulSet.
-    pub(crate) set: &'a str,
     /// What was seen of the cluster.
     pub(crate) cluster: &'a Cluster,
     /// Where it is counted.
@@ -147,10 +145,10 @@ impl Hands<'_> {
     /// Scales through the scale interface, only when the number is another one, and only the set that was seen: when
     /// somebody scaled it meanwhile, that is decided upon first.
     async fn scale(&self, replicas: u32) -> Result<(), Refused> {
-        let seen = self.cluster.set.as_deref();
-        if seen.is_some_and(|set| wanted(set) == replicas) {
+        // One that is not there, or is somebody else's, is not scaled.
+        let Some(set) = self.cluster.set.as_deref().filter(|set| wanted(set) != replicas) else {
             return Ok(());
-        }
+        };
         let api: Api<StatefulSet> = Api::namespaced(self.client.clone(), &self.namespace());
         let parameters = PatchParams {
             field_manager: Some(SCALE_MANAGER.to_owned()),
@@ -158,10 +156,10 @@ impl Hands<'_> {
         };
         info!(experiment = self.experiment.name_any(), replicas, "scale the workers");
         let patch = Patch::Merge(json!({
-            "metadata": { "resourceVersion": seen.and_then(ResourceExt::resource_version) },
+            "metadata": { "uid": set.uid(), "resourceVersion": set.resource_version() },
             "spec": { "replicas": replicas },
         }));
-        let scaled = api.patch_scale(self.set, &parameters, &patch).await;
+        let scaled = api.patch_scale(&set.name_any(), &parameters, &patch).await;
         self.meters.api_write("statefulsets/scale", "patch");
         done(scaled, "scale the workers")
     }
@@ -181,7 +179,7 @@ impl Hands<'_> {
             replicas, "copy the number of workers to the experiment"
         );
         let patch = Patch::Merge(json!({
-            "metadata": { "resourceVersion": self.experiment.resource_version() },
+            "metadata": { "uid": self.experiment.uid(), "resourceVersion": self.experiment.resource_version() },
             "spec": { "replicas": replicas },
         }));
         let copied = api.patch(&self.experiment.name_any(), &parameters, &patch).await;

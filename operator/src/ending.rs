@@ -11,7 +11,6 @@ use kinex_stage::report;
 use kube::ResourceExt;
 use tracing::{info, warn};
 
-use crate::build;
 use crate::cleanup;
 use crate::controller::{Context, wall};
 use crate::events::{self, Notice};
@@ -143,13 +142,10 @@ async fn clean(context: &Context, experiment: &KinesisExperiment) -> Result<bool
         return Err(refusal.message);
     }
     let place = context.settings.place_of(&spec).ok_or("no endpoint is named")?;
-    let (set, producer) = (build::consumer_name(experiment), build::producer_name(experiment));
     let namespace = experiment.namespace().unwrap_or_default();
-    let cluster = Cluster::of(&context.stores, experiment, &set, &producer);
-    if cluster.set.is_some() || cluster.producer.is_some() {
-        let stopped = cleanup::stop_programs(&context.client, &namespace, &set, &producer).await;
-        stopped.map_err(|error| error.to_string())?;
-    }
+    let cluster = Cluster::of(&context.stores, experiment);
+    let stopped = cleanup::stop_programs(&context.client, &cluster).await;
+    stopped.map_err(|error| error.to_string())?;
     if !cluster.pods.is_empty() {
         return Ok(false);
     }

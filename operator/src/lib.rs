@@ -27,6 +27,7 @@ mod events;
 mod leader;
 mod memory;
 mod observe;
+mod ownership;
 mod pods;
 mod program;
 mod round;
@@ -35,6 +36,9 @@ mod signals;
 mod status;
 mod watch;
 mod workload;
+
+#[cfg(test)]
+mod tests;
 
 pub use args::Args;
 pub use error::Error;

@@ -9,11 +9,15 @@ use kinex_api::KinesisExperiment;
 use kinex_core::experiment::DeletionPolicy;
 use kinex_stage::Memory;
 use kinex_stage::report::recording::Sample;
-use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
+use crate::cleanup::delete_exactly;
+use crate::ownership::{EXPERIMENT_UID, controller};
 use crate::scene::Scene;
+use crate::status::{Trouble, trouble_of};
 
 /// Who owns the fields that are written here.
 const FIELD_MANAGER: &str = "kinex/report";
@@ -61,6 +65,7 @@ impl Kept {
 
 /// A run's ConfigMap.
 pub(crate) struct Keeper<'a> {
+    client: Client,
     api: Api<ConfigMap>,
     experiment: &'a KinesisExperiment,
     nonce: u64,
@@ -68,9 +73,34 @@ pub(crate) struct Keeper<'a> {
     retention: DeletionPolicy,
 }
 
-/// The name of a run's ConfigMap.
-pub(crate) fn name(experiment: &str, nonce: u64) -> String {
-    format!("{experiment}-report-{nonce}")
+/// The run that a ConfigMap is of.
+const RUN: &str = "kinex.dev/run";
+
+/// Where what is kept of a run goes, and whether it is there.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Place {
+    /// The ConfigMap's name.
+    pub(crate) name: String,
+    /// The ConfigMap as it was when it was read or written last, without its texts.
+    live: Option<Live>,
+}
+
+/// Which object it is, and the keys of its data.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Live {
+    uid: Option<String>,
+    resource_version: Option<String>,
+    keys: Vec<String>,
+}
+
+impl Live {
+    fn of(map: &ConfigMap) -> Self {
+        Self {
+            uid: map.uid(),
+            resource_version: map.resource_version(),
+            keys: map.data.iter().flatten().map(|(key, _)| key.clone()).collect(),
+        }
+    }
 }
 
 impl<'a> Keeper<'a> {
@@ -83,6 +113,7 @@ impl<'a> Keeper<'a> {
     ) -> Self {
         let namespace = experiment.namespace().unwrap_or_default();
         Self {
+            client: client.clone(),
             api: Api::namespaced(client.clone(), &namespace),
             experiment,
             nonce,
@@ -93,16 +124,12 @@ impl<'a> Keeper<'a> {
     /// Goes on from what an earlier process kept of the run, if there is any.
     ///
     /// # Errors
-    /// When it cannot be read. What is there and makes no sense is left out: the run then counts from now on.
-    pub(crate) async fn recall(&self, scene: &mut Scene) -> kube::Result<()> {
-        let Some(map) = self.api.get_opt(&self.name()).await? else {
-            return Ok(());
-        };
-        let owner = map.annotations().get("kinex.dev/run").cloned();
-        if owner.as_ref() != Some(&scene.key.run) {
-            return Ok(());
-        }
-        let data = map.data.unwrap_or_default();
+    /// When it cannot be read, or somebody else has both names. What is there and makes no sense is left out: the run
+    /// then counts from now on.
+    pub(crate) async fn recall(&self, scene: &mut Scene) -> Result<(), Trouble> {
+        let (place, data) = self.place(&scene.key.run).await?;
+        let name = place.name.clone();
+        scene.report = place;
         scene.reported = data.contains_key(SUMMARY);
         let Some(text) = data.get(MEMORY) else { return Ok(()) };
         match serde_json::from_str::<Kept>(text) {
@@ -111,9 +138,47 @@ impl<'a> Keeper<'a> {
                 scene.samples.clone_from(&kept.samples);
                 scene.kept = Some((kept, Instant::now()));
             }
-            Err(error) => tracing::warn!(%error, map = self.name(), "what was kept of the run cannot be read"),
+            Err(error) => tracing::warn!(%error, map = name, "what was kept of the run cannot be read"),
         }
         Ok(())
+    }
+
+    /// The first name under which this run's ConfigMap is, or can be: reports of an earlier experiment of the same name
+    /// stay, and so does whatever else is there.
+    async fn place(&self, run: &str) -> Result<(Place, BTreeMap<String, String>), Trouble> {
+        let (experiment, nonce) = (self.experiment.name_any(), self.nonce);
+        let uid = self.experiment.uid().unwrap_or_default();
+        let first = uid.split('-').next().unwrap_or_default();
+        let names = [
+            format!("{experiment}-report-{nonce}"),
+            format!("{experiment}-report-{nonce}-{first}"),
+        ];
+        for name in &names {
+            let read = self.api.get_opt(name).await;
+            let map = read.map_err(|error| trouble_of(&error, "read the run's ConfigMap"))?;
+            if map.as_ref().is_none_or(|map| self.ours(map, run)) {
+                let place = Place {
+                    name: name.clone(),
+                    live: map.as_ref().map(Live::of),
+                };
+                return Ok((place, map.and_then(|map| map.data).unwrap_or_default()));
+            }
+        }
+        let [usual, other] = names;
+        Err(Trouble {
+            reason: "NameTaken",
+            message: format!(
+                "configmaps {usual} and {other} exist and are not this run's: nothing was changed. Delete or rename one \
+                 of them, or set another run.nonce"
+            ),
+        })
+    }
+
+    /// Whether a ConfigMap is this run's: made for it, and controlled by nobody else.
+    fn ours(&self, map: &ConfigMap, run: &str) -> bool {
+        let uid = self.experiment.uid().unwrap_or_default();
+        let free = controller(map).is_none_or(|owner| owner.uid == uid);
+        free && map.annotations().get(RUN).is_some_and(|of| of == run)
     }
 
     /// Keeps what was seen, if it is something new and some time has passed. Says whether it wrote.
@@ -132,8 +197,8 @@ impl<'a> Keeper<'a> {
             return Ok(false);
         }
         let text = kept.text().map_err(kube::Error::SerdeError)?;
-        self.write(&scene.key.run, [(MEMORY.to_owned(), text)].into(), true)
-            .await?;
+        let data = [(MEMORY.to_owned(), text)].into();
+        self.write(scene, data, true).await?;
         scene.kept = Some((kept, Instant::now()));
         Ok(true)
     }
@@ -153,7 +218,7 @@ impl<'a> Keeper<'a> {
                 tracing::warn!(
                     part,
                     bytes = text.len(),
-                    map = self.name(),
+                    map = scene.report.name,
                     "left out of the report: it does not fit"
                 );
                 continue;
@@ -162,60 +227,113 @@ impl<'a> Keeper<'a> {
             data.insert((*name).to_owned(), text.clone());
         }
         let owned = self.retention == DeletionPolicy::Delete;
-        self.write(&scene.key.run, data, owned).await?;
+        self.write(scene, data, owned).await?;
         scene.reported = true;
         scene.kept = None;
         Ok(())
     }
 
-    /// Deletes the reports of all runs but those with these nonces.
+    /// Deletes the reports of this experiment's runs but those with these nonces. Those of an earlier experiment of the
+    /// same name stay.
     ///
     /// # Errors
     /// When they cannot be listed or deleted.
     pub(crate) async fn prune(&self, nonces: &[u64]) -> kube::Result<()> {
-        let experiment = self.experiment.name_any();
-        let ours = ListParams::default().labels(&format!("kinex.dev/experiment={experiment},{COMPONENT}={REPORT}"));
-        let keep: Vec<String> = nonces.iter().map(|nonce| name(&experiment, *nonce)).collect();
+        let uid = self.experiment.uid().unwrap_or_default();
+        let ours = ListParams::default().labels(&format!("{EXPERIMENT_UID}={uid},{COMPONENT}={REPORT}"));
         for map in self.api.list(&ours).await?.items {
-            let map = map.name_any();
-            if !keep.contains(&map) {
-                self.api.delete(&map, &DeleteParams::default()).await?;
+            let nonce = map.annotations().get(NONCE).and_then(|text| text.parse().ok());
+            if nonce.is_some_and(|nonce| !nonces.contains(&nonce)) {
+                delete_exactly(&self.client, &map).await?;
             }
         }
         Ok(())
     }
 
-    async fn write(&self, run: &str, data: BTreeMap<String, String>, owned: bool) -> kube::Result<()> {
-        let experiment = self.experiment.name_any();
+    /// Creates the ConfigMap, or writes what is new into exactly the one that was read.
+    async fn write(&self, scene: &mut Scene, data: BTreeMap<String, String>, owned: bool) -> kube::Result<()> {
+        let (experiment, uid) = (self.experiment.name_any(), self.experiment.uid().unwrap_or_default());
         let labels = [
             ("app.kubernetes.io/name", "kinex"),
             ("app.kubernetes.io/instance", &experiment),
             ("app.kubernetes.io/managed-by", "kinex-operator"),
             ("kinex.dev/experiment", &experiment),
+            (EXPERIMENT_UID, &uid),
             (COMPONENT, REPORT),
         ];
+        let annotations = [(RUN, scene.key.run.clone()), (NONCE, self.nonce.to_string())];
         let owner = self.experiment.controller_owner_ref(&()).filter(|_| owned);
+        let name = scene.report.name.clone();
         let map = ConfigMap {
             metadata: ObjectMeta {
-                name: Some(self.name()),
+                name: Some(name.clone()),
                 labels: Some(labels.map(|(key, value)| (key.to_owned(), value.to_owned())).into()),
-                annotations: Some([("kinex.dev/run".to_owned(), run.to_owned())].into()),
+                annotations: Some(annotations.map(|(key, value)| (key.to_owned(), value)).into()),
                 owner_references: owner.map(|owner| vec![owner]),
                 ..ObjectMeta::default()
             },
             data: Some(data),
             ..ConfigMap::default()
         };
-        let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        self.api.patch(&self.name(), &parameters, &Patch::Apply(&map)).await?;
-        Ok(())
-    }
-
-    fn name(&self) -> String {
-        name(&self.experiment.name_any(), self.nonce)
+        let written = match &scene.report.live {
+            None => {
+                let parameters = PostParams {
+                    field_manager: Some(FIELD_MANAGER.to_owned()),
+                    ..PostParams::default()
+                };
+                self.api.create(&parameters, &map).await
+            }
+            Some(live) => {
+                let parameters = PatchParams {
+                    field_manager: Some(FIELD_MANAGER.to_owned()),
+                    ..PatchParams::default()
+                };
+                let patch = Patch::Merge(replacement(live, &map));
+                self.api.patch(&name, &parameters, &patch).await
+            }
+        };
+        match written {
+            Ok(map) => {
+                scene.report.live = Some(Live::of(&map));
+                Ok(())
+            }
+            // Changed, deleted or created in between: the next try goes by what is there then.
+            Err(error) => {
+                if matches!(&error, kube::Error::Api(answer) if [404, 409].contains(&answer.code))
+                    && let Ok((place, _)) = self.place(&scene.key.run).await
+                {
+                    scene.report = place;
+                }
+                Err(error)
+            }
+        }
     }
 }
 
+/// The merge patch that makes `live` hold exactly the data, and the owner, of `wanted`.
+fn replacement(live: &Live, wanted: &ConfigMap) -> Value {
+    let mut data: serde_json::Map<String, Value> = live.keys.iter().map(|key| (key.clone(), Value::Null)).collect();
+    data.extend(
+        wanted
+            .data
+            .iter()
+            .flatten()
+            .map(|(key, text)| (key.clone(), json!(text))),
+    );
+    json!({
+        "metadata": {
+            "uid": live.uid,
+            "resourceVersion": live.resource_version,
+            "labels": wanted.labels(),
+            "annotations": wanted.annotations(),
+            "ownerReferences": wanted.owner_references(),
+        },
+        "data": data,
+    })
+}
+
+/// Which run of its experiment a report is of.
+const NONCE: &str = "kinex.dev/run-nonce";
 const COMPONENT: &str = "app.kubernetes.io/component";
 const REPORT: &str = "report";
 

@@ -12,12 +12,16 @@ use kinex_kcl::ports::FaultKind;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
+use crate::build;
+use crate::ownership::{EXPERIMENT_UID, owned_by};
 use crate::pods::{self, ProcessRow};
 use crate::scene::Scene;
-use crate::watch::{EXPERIMENT, Stores};
+use crate::watch::Stores;
 
 /// How long one look at the endpoint may take. A single request gives up sooner; many of them one after the other not.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// The label that says what of an experiment a pod is.
+const COMPONENT: &str = "app.kubernetes.io/component";
 /// The field manager of our own scaling.
 pub(crate) const SCALE_MANAGER: &str = "kinex/scale";
 
@@ -32,25 +36,32 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// As the watches have it, which may be a moment old.
-    pub(crate) fn of(stores: &Stores, experiment: &KinesisExperiment, set: &str, producer: &str) -> Self {
-        let (name, namespace) = (experiment.name_any(), experiment.namespace().unwrap_or_default());
-        let ours = |pod: &Pod| {
-            let labels = pod.labels();
-            pod.namespace().as_deref() == Some(&namespace)
-                && labels.get(EXPERIMENT) == Some(&name)
-                && labels
-                    .get("app.kubernetes.io/component")
-                    .is_some_and(|part| part == "consumer")
+    /// What belongs to the experiment, as the watches have it, which may be a moment old. Objects of the same names and
+    /// labels that are somebody else's are left out.
+    pub(crate) fn of(stores: &Stores, experiment: &KinesisExperiment) -> Self {
+        let (uid, namespace) = (
+            experiment.uid().unwrap_or_default(),
+            experiment.namespace().unwrap_or_default(),
+        );
+        let set = stores
+            .sets
+            .get(&ObjectRef::new(&build::consumer_name(experiment)).within(&namespace))
+            .filter(|set| owned_by(set.as_ref(), &uid));
+        let producer = stores
+            .deployments
+            .get(&ObjectRef::new(&build::producer_name(experiment)).within(&namespace))
+            .filter(|producer| owned_by(producer.as_ref(), &uid));
+        // Pods may outlive their StatefulSet for a while, and then only the label says whose they are.
+        let set_uid = set.as_deref().and_then(ResourceExt::uid);
+        let ours = |pod: &Pod| match &set_uid {
+            Some(set) => owned_by(pod, set),
+            None => pod.labels().get(EXPERIMENT_UID) == Some(&uid),
         };
+        let consumer = |pod: &Pod| pod.labels().get(COMPONENT).is_some_and(|part| part == "consumer");
         let mut pods = stores.pods.state();
-        pods.retain(|pod| ours(pod));
+        pods.retain(|pod| pod.namespace().as_deref() == Some(&namespace) && ours(pod) && consumer(pod));
         pods.sort_by_key(|pod| pod.name_any());
-        Self {
-            set: stores.sets.get(&ObjectRef::new(set).within(&namespace)),
-            pods,
-            producer: stores.deployments.get(&ObjectRef::new(producer).within(&namespace)),
-        }
+        Self { set, pods, producer }
     }
 
     /// The number of workers, and who set it.

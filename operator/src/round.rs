@@ -19,7 +19,7 @@ use crate::effects::Hands;
 use crate::ending;
 use crate::events;
 use crate::limits;
-use crate::memory::{self, Keeper};
+use crate::memory::Keeper;
 use crate::metrics::{Failure, Reconcile};
 use crate::observe::{self, Cluster};
 use crate::scene::{Key, Memo, Scene};
@@ -170,8 +170,7 @@ async fn set_scene(
     };
     let mut scene = Scene::new(key, spec, subject);
     let keeper = Keeper::new(&context.client, experiment, spec.run.nonce, spec.reports);
-    let recalled = keeper.recall(&mut scene).await;
-    recalled.map_err(|error| trouble_of(&error, "read the run's ConfigMap"))?;
+    keeper.recall(&mut scene).await?;
     memo.scene = Some(scene);
     Ok(())
 }
@@ -192,10 +191,9 @@ async fn play(
         return Ok(next(AGAIN, Reconcile::Unchanged));
     };
     let (namespace, name) = (experiment.namespace().unwrap_or_default(), experiment.name_any());
-    let set = build::consumer_name(experiment);
-    let cluster = Cluster::of(&context.stores, experiment, &set, &build::producer_name(experiment));
+    let cluster = Cluster::of(&context.stores, experiment);
     let now = wall();
-    let ended = context.stores.deaths(&namespace, &name);
+    let ended = context.stores.deaths(&experiment.uid().unwrap_or_default());
     let world = observe::look(scene, &cluster, ended, now).await;
 
     let stored = experiment.status.clone().unwrap_or_default();
@@ -203,7 +201,7 @@ async fn play(
     known.observed_generation = experiment.metadata.generation;
     known.selector = Some(selector(experiment));
     let Decision { mut status, effects } = decide(spec, &known, &world, now);
-    status.report = status.run_nonce.map(|nonce| memory::name(&name, nonce));
+    status.report = status.run_nonce.map(|_| scene.report.name.clone());
     let trouble = scene.trouble.take().or_else(|| blind(scene, &world, now));
     if trouble.is_some() {
         context.meters.failed(Failure::Observe);
@@ -244,7 +242,6 @@ async fn play(
     let hands = Hands {
         client: &context.client,
         experiment: &current,
-        set: &set,
         cluster: &cluster,
         meters: &context.meters,
     };
@@ -274,7 +271,7 @@ async fn play(
     Ok(next(after, outcome))
 }
 
-/// Does what was decided: first what everything rests on, then the effects.
+/// Does what was decided: first what everything rests on, then the effects. When that is not in place, there are none.
 async fn act(
     context: &Context,
     scene: &mut Scene,
@@ -283,13 +280,14 @@ async fn act(
     status: &Status,
     effects: Vec<Effect>,
 ) {
-    if let Err(trouble) = workload::prepare(scene, &hands.namespace(), status).await {
-        scene.trouble = Some(trouble);
-        return;
-    }
-    if let Err(trouble) = workload::apply(context, scene, hands, spec).await {
-        context.meters.failed(Failure::Apply);
-        scene.trouble = Some(trouble);
+    match workload::apply(context, scene, hands, spec, status).await {
+        Ok(true) => {}
+        Ok(false) => return,
+        Err(trouble) => {
+            context.meters.failed(Failure::Apply);
+            scene.trouble = Some(trouble);
+            return;
+        }
     }
     workload::tell_wanted(scene, hands.cluster, &effects).await;
     hands.carry_out(scene, effects).await;

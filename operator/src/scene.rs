@@ -14,7 +14,7 @@ use kinex_stage::report::recording::Sample;
 use kinex_stage::{Actor, Observer, Subject, Witness};
 use kube::ResourceExt;
 
-use crate::memory::Kept;
+use crate::memory::{self, Kept};
 use crate::pods::ProcessRow;
 use crate::status::Trouble;
 
@@ -105,6 +105,8 @@ pub(crate) struct Scene {
     pub(crate) refused: Option<(Trouble, Instant)>,
     /// What went wrong in the last look.
     pub(crate) trouble: Option<Trouble>,
+    /// The run's ConfigMap.
+    pub(crate) report: memory::Place,
     /// What was written for the time after a restart, and when.
     pub(crate) kept: Option<(Kept, Instant)>,
     /// Whether the run's report is written.
@@ -134,6 +136,7 @@ impl Scene {
             applied: None,
             refused: None,
             trouble: None,
+            report: memory::Place::default(),
             kept: None,
             reported: false,
         }

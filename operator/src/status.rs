@@ -135,7 +135,7 @@ pub(crate) async fn write(
     let known = serde_json::to_value(&experiment.status).map_err(kube::Error::SerdeError)?;
     let wanted = serde_json::to_value(status).map_err(kube::Error::SerdeError)?;
     let body = json!({
-        "metadata": { "resourceVersion": experiment.resource_version() },
+        "metadata": { "uid": experiment.uid(), "resourceVersion": experiment.resource_version() },
         "status": difference(&known, &wanted),
     });
     let parameters = PatchParams {

@@ -24,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::ownership::EXPERIMENT_UID;
 use crate::pods::{self, Death};
 
 /// An experiment, or why it cannot be read.
@@ -50,17 +51,16 @@ pub(crate) struct Stores {
     flaws: Flaws,
 }
 
-/// Proofs of death by namespace and experiment.
-type Deaths = Arc<Mutex<BTreeMap<(String, String), Vec<Death>>>>;
+/// Proofs of death by the uid of the experiment.
+type Deaths = Arc<Mutex<BTreeMap<String, Vec<Death>>>>;
 /// Watches that do not work, and why.
 type Flaws = Arc<Mutex<BTreeMap<&'static str, String>>>;
 
 impl Stores {
-    /// The processes of an experiment that ended since the last call.
-    pub(crate) fn deaths(&self, namespace: &str, experiment: &str) -> Vec<Death> {
+    /// The processes of the experiment with this uid that ended since the last call.
+    pub(crate) fn deaths(&self, uid: &str) -> Vec<Death> {
         let mut all = self.deaths.lock().unwrap_or_else(PoisonError::into_inner);
-        all.remove(&(namespace.to_owned(), experiment.to_owned()))
-            .unwrap_or_default()
+        all.remove(uid).unwrap_or_default()
     }
 
     /// Returns when every watch has listed once, or after `patience`.
@@ -190,7 +190,7 @@ fn touch<K: Resource>(mut poke: mpsc::Sender<ObjectRef<Guarded>>, object: &K) {
 
 /// Keeps the proofs of death of a pod until its experiment is looked at; the pod itself may be gone by then.
 fn note(deaths: &Deaths, pod: &Pod) {
-    let Some(experiment) = pod.labels().get(EXPERIMENT) else {
+    let Some(experiment) = pod.labels().get(EXPERIMENT_UID) else {
         return;
     };
     let found = pods::deaths(pod);
@@ -198,9 +198,7 @@ fn note(deaths: &Deaths, pod: &Pod) {
         return;
     }
     let mut all = deaths.lock().unwrap_or_else(PoisonError::into_inner);
-    let known = all
-        .entry((pod.namespace().unwrap_or_default(), experiment.clone()))
-        .or_default();
+    let known = all.entry(experiment.clone()).or_default();
     for death in found {
         if !known.contains(&death) && known.len() < DEATHS_MAX {
             known.push(death);

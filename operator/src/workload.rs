@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use kinex_core::experiment::{Effect, Phase, Spec, Status};
 use kinex_kcl::ports::FaultKind;
 
-use crate::apply::Live;
+use crate::apply::{Error, Live};
 use crate::build;
 use crate::claim;
 use crate::controller::Context;
@@ -20,7 +20,7 @@ const DRIFT: Duration = Duration::from_secs(60);
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Makes the tables of a run that begins. Those of another program or namespace are never touched.
-pub(crate) async fn prepare(scene: &mut Scene, namespace: &str, status: &Status) -> Result<(), Trouble> {
+async fn prepare(scene: &mut Scene, namespace: &str, status: &Status) -> Result<(), Trouble> {
     if scene.prepared {
         return Ok(());
     }
@@ -41,40 +41,66 @@ pub(crate) async fn prepare(scene: &mut Scene, namespace: &str, status: &Status)
     Ok(())
 }
 
-/// Writes the objects of the experiment where the cluster does not have them so.
-pub(crate) async fn apply(context: &Context, scene: &mut Scene, hands: &Hands<'_>, spec: &Spec) -> Result<(), Trouble> {
+/// Makes tables and objects of the experiment as they are wanted, and says whether they are in place.
+///
+/// Nothing at all is made while an object of one of the names is somebody else's. `false`: somebody wrote in between,
+/// and the next reconcile reads again.
+///
+/// # Errors
+/// What is in the way. Until it is gone, nothing of the run may have an effect on the cluster or on the stream.
+pub(crate) async fn apply(
+    context: &Context,
+    scene: &mut Scene,
+    hands: &Hands<'_>,
+    spec: &Spec,
+    status: &Status,
+) -> Result<bool, Trouble> {
     let generation = hands.experiment.metadata.generation;
-    let settled = scene
-        .applied
-        .is_some_and(|(of, at)| of == generation && at.elapsed() < DRIFT && hands.cluster.set.is_some());
+    let settled = scene.prepared
+        && scene
+            .applied
+            .is_some_and(|(of, at)| of == generation && at.elapsed() < DRIFT && hands.cluster.set.is_some());
     if settled {
-        return Ok(());
+        return Ok(true);
     }
     if let Some((trouble, at)) = &scene.refused
         && at.elapsed() < RETRY
     {
         return Err(trouble.clone());
     }
-    let applied = Box::pin(write(context, scene, hands, spec)).await;
+    let applied = Box::pin(write(context, scene, hands, spec, status)).await;
     match &applied {
-        Ok(()) => {
+        Ok(true) => {
             scene.applied = Some((generation, Instant::now()));
             scene.refused = None;
         }
+        Ok(false) => {}
         Err(trouble) => scene.refused = Some((trouble.clone(), Instant::now())),
     }
     applied
 }
 
-async fn write(context: &Context, scene: &Scene, hands: &Hands<'_>, spec: &Spec) -> Result<(), Trouble> {
-    let workload = build::workload(hands.experiment, spec, &context.settings, &scene.key.run);
-    let trouble = |error: crate::apply::Error| Trouble {
+async fn write(
+    context: &Context,
+    scene: &mut Scene,
+    hands: &Hands<'_>,
+    spec: &Spec,
+    status: &Status,
+) -> Result<bool, Trouble> {
+    let wanted = build::workload(hands.experiment, spec, &context.settings, &scene.key.run);
+    let trouble = |error: Error| Trouble {
         reason: error.reason(),
         message: error.to_string(),
     };
-    let live = Live::read(&context.client, &workload).await.map_err(trouble)?;
-    Box::pin(workload.apply(&context.client, live)).await.map_err(trouble)?;
-    Ok(())
+    let live = Live::read(&context.client, &wanted).await.map_err(trouble)?;
+    live.check(&wanted).map_err(trouble)?;
+    // The consumers do not make tables, so these come before them.
+    prepare(scene, &hands.namespace(), status).await?;
+    match Box::pin(wanted.apply(&context.client, live)).await {
+        Ok(_) => Ok(true),
+        Err(Error::Conflict { .. }) => Ok(false),
+        Err(error) => Err(trouble(error)),
+    }
 }
 
 /// Tells the workers how many of them are wanted, so that one that is asked to leave knows whether it will come back.

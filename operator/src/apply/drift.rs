@@ -16,20 +16,6 @@ pub(super) fn as_wanted<K: Resource + Serialize>(wanted: &K, live: &K) -> bool {
     covers(&json(live), &json(wanted))
 }
 
-/// Who controls an object that is not its owner's; `None`: it is ours, or nobody's.
-pub(super) fn stranger<K: Resource>(wanted: &K, live: &K) -> Option<String> {
-    let controller = |object: &K| {
-        object
-            .owner_references()
-            .iter()
-            .find(|owner| owner.controller == Some(true))
-            .cloned()
-    };
-    let (ours, theirs) = (controller(wanted), controller(live));
-    let theirs = theirs.filter(|theirs| ours.is_none_or(|ours| ours.uid != theirs.uid));
-    theirs.map(|theirs| format!("{} {}", theirs.kind, theirs.name))
-}
-
 /// Whether `live` has every value of `wanted`. The API server fills in defaults and keeps the order of lists.
 fn covers(live: &Value, wanted: &Value) -> bool {
     match (live, wanted) {

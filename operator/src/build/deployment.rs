@@ -29,7 +29,7 @@ pub(super) fn producer(parts: &Parts<'_>) -> Deployment {
             },
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
-                    labels: Some(parts.labels("producer")),
+                    labels: Some(parts.pod_labels("producer")),
                     ..ObjectMeta::default()
                 }),
                 spec: Some(pod(parts)),

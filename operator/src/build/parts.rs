@@ -12,6 +12,7 @@ use kinex_api::KinesisExperiment;
 use kinex_core::experiment::Spec;
 use kube::{Resource, ResourceExt};
 
+use crate::ownership::EXPERIMENT_UID;
 use crate::settings::{Place, Settings};
 
 /// The name of the port with metrics and probes.
@@ -58,6 +59,13 @@ impl<'a> Parts<'a> {
 
     pub(super) fn labels(&self, component: &str) -> BTreeMap<String, String> {
         labels(&self.experiment.name_any(), component)
+    }
+
+    /// The labels of a pod: they say by uid whose it is, also when its controller is gone.
+    pub(super) fn pod_labels(&self, component: &str) -> BTreeMap<String, String> {
+        let mut labels = self.labels(component);
+        labels.extend(self.experiment.uid().map(|uid| (EXPERIMENT_UID.to_owned(), uid)));
+        labels
     }
 
     /// What never changes for an object, and what other objects know it by.

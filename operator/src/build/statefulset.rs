@@ -51,7 +51,7 @@ pub(super) fn consumer(parts: &Parts<'_>, config_hash: &str) -> StatefulSet {
             },
             template: PodTemplateSpec {
                 metadata: Some(ObjectMeta {
-                    labels: Some(parts.labels("consumer")),
+                    labels: Some(parts.pod_labels("consumer")),
                     annotations: Some([(CONFIG_HASH.to_owned(), config_hash.to_owned())].into()),
                     ..ObjectMeta::default()
                 }),

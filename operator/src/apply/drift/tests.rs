@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::ObjectMeta;
 use serde_json::json;
 
-use super::{as_wanted, covers, quantity, stranger};
+use super::{as_wanted, covers, quantity};
 use crate::build::APPLIED_HASH;
 
 fn config(hash: &str, value: &str) -> ConfigMap {
@@ -64,21 +64,4 @@ fn quantities_are_read_in_thousandths() {
     for (text, expected) in cases {
         assert_eq!(quantity(text), expected, "{text}");
     }
-}
-
-#[test]
-fn an_object_of_another_owner_is_strange() {
-    let owned = |uid: &str| {
-        let mut config = config("1", "x");
-        config.metadata.owner_references = Some(vec![serde_json::from_value(json!({
-            "apiVersion": "kinex.dev/v1alpha1", "kind": "KinesisExperiment", "name": uid, "uid": uid, "controller": true
-        })).unwrap()]);
-        config
-    };
-    assert_eq!(stranger(&owned("a"), &owned("a")), None);
-    assert_eq!(stranger(&owned("a"), &config("1", "x")), None);
-    assert_eq!(
-        stranger(&owned("a"), &owned("b")),
-        Some("KinesisExperiment b".to_owned())
-    );
 }

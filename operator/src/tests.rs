@@ -1,0 +1,4 @@
+//! What the operator does to an API server, against one in memory.
+
+mod api_server;
+mod strangers;

@@ -4,13 +4,16 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::faults::{Faults, Lines};
+use crate::front::Serves;
 
 const WHOLE: u8 = 0;
 const CLOSE: u8 = 1;
@@ -20,7 +23,10 @@ const RESET: u8 = 2;
 #[derive(Clone, Debug)]
 pub(crate) struct Cutter {
     pub(crate) peer: SocketAddr,
+    /// What slows the connection down.
+    pub(crate) lines: Lines,
     state: Arc<AtomicU8>,
+    flushes: Arc<AtomicU64>,
 }
 
 impl Cutter {
@@ -35,27 +41,45 @@ impl Cutter {
     }
 }
 
-/// Accepts connections that can be cut.
-pub(crate) struct CuttableListener(pub(crate) TcpListener);
+impl Cutter {
+    /// How often everything written so far had been handed to the system.
+    pub(crate) fn flushes(&self) -> u64 {
+        self.flushes.load(Ordering::SeqCst)
+    }
+}
+
+/// Accepts connections that can be cut, and that stay silent when the fault plan says so.
+pub(crate) struct CuttableListener {
+    pub(crate) listener: TcpListener,
+    pub(crate) faults: Faults,
+    pub(crate) serves: Serves,
+}
 
 impl Listener for CuttableListener {
     type Io = Connection;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Connection, SocketAddr) {
-        let (stream, peer) = Listener::accept(&mut self.0).await;
+        let (stream, peer) = Listener::accept(&mut self.listener).await;
         // Small answers must not wait for the client's delayed acknowledgement. A socket that is already dead says so
         // at its first read.
         let _ = stream.set_nodelay(true);
         let cutter = Cutter {
             peer,
+            lines: Lines::default(),
             state: Arc::new(AtomicU8::new(WHOLE)),
+            flushes: Arc::default(),
         };
-        (Connection { stream, cutter }, peer)
+        let voice = if self.faults.silences(|service| self.serves.includes(service)) {
+            Voice::Undecided
+        } else {
+            Voice::Answers
+        };
+        (Connection { stream, cutter, voice }, peer)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 
@@ -69,7 +93,20 @@ impl Connected<IncomingStream<'_, CuttableListener>> for Cutter {
 pub(crate) struct Connection {
     stream: TcpStream,
     cutter: Cutter,
+    voice: Voice,
 }
+
+/// Whether a connection answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Voice {
+    Answers,
+    /// It is to be silent, unless it turns out to ask for counters or faults.
+    Undecided,
+    Silent,
+}
+
+/// Longest method and path up to where a private path is known.
+const REQUEST_LINE: usize = 32;
 
 impl Connection {
     fn check(&self) -> io::Result<()> {
@@ -86,6 +123,24 @@ impl Connection {
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.voice == Voice::Undecided {
+            let mut line = [0; REQUEST_LINE];
+            let mut line = ReadBuf::new(&mut line);
+            ready!(self.stream.poll_peek(cx, &mut line))?;
+            let private = line.filled().windows(9).any(|window| window == b" /_kinex/");
+            self.voice = if private { Voice::Answers } else { Voice::Silent };
+        }
+        if self.voice == Voice::Silent {
+            // What comes is taken and forgotten, until the client gives up.
+            let mut sink = [0; 4_096];
+            loop {
+                let mut sunk = ReadBuf::new(&mut sink);
+                ready!(Pin::new(&mut self.stream).poll_read(cx, &mut sunk))?;
+                if sunk.filled().is_empty() {
+                    return Poll::Ready(Ok(()));
+                }
+            }
+        }
         Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
@@ -110,7 +165,9 @@ impl AsyncWrite for Connection {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        ready!(Pin::new(&mut self.stream).poll_flush(cx))?;
+        self.cutter.flushes.fetch_add(1, Ordering::SeqCst);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -170,6 +170,12 @@ impl Endpoints {
         self.front.faults.clone()
     }
 
+    /// Forgets the records that a stream of this name has now, as if their retention had passed. Returns how many they were;
+    /// `None` when there is no such stream.
+    pub fn trim(&self, stream: &str) -> Option<usize> {
+        self.front.streams.trim(stream)
+    }
+
     /// Stops: no new connections; requests in flight are answered, for 2 s at most. Streams and tables are gone.
     pub async fn stop(mut self) {
         self.stopping.cancel();
@@ -203,8 +209,13 @@ fn local_addr(listener: &TcpListener, addr: SocketAddr) -> Result<SocketAddr, St
 fn serve(listener: TcpListener, front: &Arc<Front>, serves: Serves) -> JoinHandle<()> {
     let app = router(Arc::clone(front), serves).into_make_service_with_connect_info::<Cutter>();
     let stopping = front.stopping.clone();
+    let listener = CuttableListener {
+        listener,
+        faults: front.faults.clone(),
+        serves,
+    };
     tokio::spawn(async move {
-        let server = axum::serve(CuttableListener(listener), app);
+        let server = axum::serve(listener, app);
         let ended = server.with_graceful_shutdown(stopping.cancelled_owned()).await;
         if let Err(error) = ended {
             tracing::error!(%error, "endpoint ended");

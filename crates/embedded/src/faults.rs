@@ -1,154 +1,21 @@
 //! The fault plan: which requests go wrong, and how.
 //!
-//! Rules are tried in their order. All delays of the rules that match add up; of the other faults the first one counts.
-//! Everything is decided by counters and seeds, so that the same requests in the same order meet the same faults.
+//! Rules are tried in their order. All delays and links of the rules that match add up; of the other faults the first one
+//! counts. Everything is decided by counters and seeds, so that the same requests in the same order meet the same faults.
+
+mod fault;
+mod line;
+mod rule;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::fault::{Fault, InjectedError};
+pub(crate) use self::line::{Line, Lines};
+pub use self::rule::{Link, Rule, When};
 use crate::requests::{Api, Service};
-
-/// How a request goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum Fault {
-    /// The request is carried out late.
-    Delay {
-        /// By how much.
-        millis: u64,
-    },
-    /// The request is carried out at once, and its answer is late.
-    DelayReply {
-        /// By how much.
-        millis: u64,
-    },
-    /// Not carried out; the service's throttling error.
-    Throttle,
-    /// Not carried out; HTTP 500.
-    ServerError,
-    /// Carried out, and then HTTP 500.
-    ServerErrorAfterCommit,
-    /// Not carried out; the connection is closed without an answer.
-    DropBeforeCommit,
-    /// Carried out; the connection is closed without an answer.
-    ReplyLost,
-    /// Not carried out; the connection is reset (TCP RST).
-    Reset,
-    /// Not carried out and never answered; the connection stays open.
-    BlackHole,
-    /// Carried out and never answered; the connection stays open.
-    BlackHoleAfterCommit,
-    /// An eventually consistent read (one without `ConsistentRead: true`) gets the answer that the same request would have
-    /// got when this fault last struck it; the first time it is answered as usual. Of Kinesis, `List*` and `Describe*`
-    /// are such reads. No effect on anything else.
-    StaleRead,
-}
-
-/// Which of the requests that match a rule it touches.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum When {
-    /// All of them.
-    #[default]
-    Always,
-    /// The nth, counted from 1.
-    Nth(u64),
-    /// The nth, 2nth, 3nth, ...
-    Every(u64),
-    /// Each one with this probability, drawn from the seed and the request's number.
-    Probability {
-        /// 0 to 1.
-        p: f64,
-        /// Another seed, another choice.
-        seed: u64,
-    },
-}
-
-/// A line of the plan.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Rule {
-    /// Whose requests.
-    pub service: Service,
-    /// The API's name; `*` means all.
-    pub api: String,
-    /// Only requests whose body contains this text, such as a worker's or a table's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub contains: Option<String>,
-    /// Which of them.
-    #[serde(default)]
-    pub when: When,
-    /// The rule is spent after this many faults.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub times: Option<u64>,
-    /// What goes wrong.
-    pub fault: Fault,
-}
-
-impl Rule {
-    /// Every request to this API.
-    pub fn new(service: Service, api: impl Into<String>, fault: Fault) -> Self {
-        Self {
-            service,
-            api: api.into(),
-            contains: None,
-            when: When::Always,
-            times: None,
-            fault,
-        }
-    }
-
-    /// Only requests whose body contains this text.
-    pub fn containing(mut self, text: impl Into<String>) -> Self {
-        self.contains = Some(text.into());
-        self
-    }
-
-    /// Only the nth matching request, counted from 1.
-    pub fn nth(mut self, n: u64) -> Self {
-        self.when = When::Nth(n);
-        self
-    }
-
-    /// Only every nth matching request.
-    pub fn every(mut self, n: u64) -> Self {
-        self.when = When::Every(n);
-        self
-    }
-
-    /// Each matching request with probability `p`.
-    pub fn with_probability(mut self, p: f64, seed: u64) -> Self {
-        self.when = When::Probability { p, seed };
-        self
-    }
-
-    /// No more than this many faults.
-    pub fn times(mut self, times: u64) -> Self {
-        self.times = Some(times);
-        self
-    }
-
-    fn matches(&self, api: &Api, body: &[u8]) -> bool {
-        self.service == api.service
-            && (self.api == "*" || self.api == api.name)
-            && self
-                .contains
-                .as_ref()
-                .is_none_or(|text| contains(body, text.as_bytes()))
-    }
-
-    fn strikes(&self, seen: u64) -> bool {
-        match self.when {
-            When::Always => true,
-            When::Nth(n) => seen == n,
-            When::Every(n) => n > 0 && seen.is_multiple_of(n),
-            // The top 53 bits make a uniform float in [0, 1).
-            When::Probability { p, seed } => ((mix(seed ^ mix(seen)) >> 11) as f64) < p * (1u64 << 53) as f64,
-        }
-    }
-}
 
 /// A rule of the plan with what it has done so far.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -172,6 +39,8 @@ pub struct Faults(Arc<Mutex<Plan>>);
 struct Plan {
     next_id: u64,
     rules: Vec<Active>,
+    /// The lines that all connections share, by the id of their rule.
+    shared: Lines,
 }
 
 impl Faults {
@@ -209,9 +78,24 @@ impl Faults {
         self.locked(|plan| plan.rules.clone())
     }
 
-    /// What happens to this request.
-    pub(crate) fn decide(&self, api: &Api, body: &[u8]) -> Fate {
-        self.locked(|plan| plan.decide(api, body))
+    /// What happens to this request on a connection with these lines.
+    pub(crate) fn decide(&self, api: &Api, body: &[u8], lines: &Lines) -> Fate {
+        self.locked(|plan| plan.decide(api, body, lines))
+    }
+
+    /// The lines that every request to this API goes through, whatever its body turns out to be.
+    pub(crate) fn upload_lines(&self, api: &Api, lines: &Lines) -> Vec<(u64, Line)> {
+        self.locked(|plan| {
+            let rules = plan.rules.iter().filter(|active| active.rule.is_unconditional(api));
+            rules
+                .filter_map(|active| plan.line(active.id, active.rule.link?, lines))
+                .collect()
+        })
+    }
+
+    /// Whether a new connection to a port of these services stays silent.
+    pub(crate) fn silences(&self, serves: impl Fn(Service) -> bool) -> bool {
+        self.locked(|plan| plan.silences(serves))
     }
 
     fn locked<T>(&self, act: impl FnOnce(&mut Plan) -> T) -> T {
@@ -220,12 +104,16 @@ impl Faults {
 }
 
 /// What the plan says about one request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Fate {
     pub(crate) delay: Duration,
     pub(crate) reply_delay: Duration,
-    /// Anything but the two delays.
+    /// What the bodies go through, by the id of the rule.
+    pub(crate) lines: Vec<(u64, Line)>,
+    /// Anything but delays and lines.
     pub(crate) fault: Option<Fault>,
+    /// Whether any rule touched the request.
+    pub(crate) touched: bool,
 }
 
 impl Plan {
@@ -240,45 +128,72 @@ impl Plan {
         self.next_id
     }
 
-    fn decide(&mut self, api: &Api, body: &[u8]) -> Fate {
+    fn decide(&mut self, api: &Api, body: &[u8], lines: &Lines) -> Fate {
         let mut fate = Fate::default();
-        for active in &mut self.rules {
-            let Active {
-                id: _,
-                rule,
-                seen,
-                struck,
-            } = active;
-            if rule.times.is_some_and(|times| *struck >= times) || !rule.matches(api, body) {
+        for index in 0..self.rules.len() {
+            let Some((id, seen, rule)) = self.strike(index, |rule| {
+                rule.fault != Some(Fault::Silent) && rule.matches(api, body)
+            }) else {
                 continue;
-            }
-            *seen += 1;
-            if !rule.strikes(*seen) {
-                continue;
+            };
+            let mut touched = false;
+            if let Some(link) = rule.link {
+                let latency = link.latency(seen);
+                fate.delay += latency / 2;
+                fate.reply_delay += latency - latency / 2;
+                fate.lines.extend(self.line(id, link, lines));
+                touched = true;
             }
             match rule.fault {
-                Fault::Delay { millis } => fate.delay += Duration::from_millis(millis),
-                Fault::DelayReply { millis } => fate.reply_delay += Duration::from_millis(millis),
-                // Another fault came first: this rule has not struck.
-                _ if fate.fault.is_some() => continue,
-                fault => fate.fault = Some(fault),
+                None => {}
+                Some(Fault::Delay { millis }) => {
+                    fate.delay += Duration::from_millis(millis);
+                    touched = true;
+                }
+                Some(Fault::DelayReply { millis }) => {
+                    fate.reply_delay += Duration::from_millis(millis);
+                    touched = true;
+                }
+                // Another fault came first: this one has not struck.
+                Some(_) if fate.fault.is_some() => {}
+                Some(fault) => {
+                    fate.fault = Some(fault);
+                    touched = true;
+                }
             }
-            *struck += 1;
+            if touched {
+                self.rules[index].struck += 1;
+                fate.touched = true;
+            }
         }
         fate
     }
-}
 
-fn contains(body: &[u8], text: &[u8]) -> bool {
-    text.is_empty() || body.windows(text.len()).any(|window| window == text)
-}
+    fn silences(&mut self, serves: impl Fn(Service) -> bool) -> bool {
+        for index in 0..self.rules.len() {
+            let silences = |rule: &Rule| rule.fault == Some(Fault::Silent) && serves(rule.service);
+            if self.strike(index, silences).is_some() {
+                self.rules[index].struck += 1;
+                return true;
+            }
+        }
+        false
+    }
 
-/// SplitMix64's finalizer: spreads neighbouring numbers over the whole range.
-fn mix(n: u64) -> u64 {
-    let n = n.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    n ^ (n >> 31)
+    /// Counts what a rule sees when it applies and is not spent: its id, the count, and the rule itself if it strikes.
+    fn strike(&mut self, index: usize, applies: impl Fn(&Rule) -> bool) -> Option<(u64, u64, Rule)> {
+        let Active { id, rule, seen, struck } = &mut self.rules[index];
+        if rule.times.is_some_and(|times| *struck >= times) || !applies(rule) {
+            return None;
+        }
+        *seen += 1;
+        rule.strikes(*seen).then(|| (*id, *seen, rule.clone()))
+    }
+
+    fn line(&self, id: u64, link: Link, of_connection: &Lines) -> Option<(u64, Line)> {
+        let lines = if link.shared { &self.shared } else { of_connection };
+        Some((id, lines.of(id, link.bps?)))
+    }
 }
 
 #[cfg(test)]
@@ -293,7 +208,7 @@ mod tests {
             name: "UpdateItem".to_owned(),
         };
         (1..=requests)
-            .filter(|_| faults.decide(&api, b"worker-3") != Fate::default())
+            .filter(|_| faults.decide(&api, b"worker-3", &Lines::default()).touched)
             .collect()
     }
 
@@ -358,16 +273,70 @@ mod tests {
             service: Service::Kinesis,
             name: "PutRecord".to_owned(),
         };
-        let fate = faults.decide(&api, b"");
+        let decide = || faults.decide(&api, b"", &Lines::default());
+        let fate = decide();
         assert_eq!((fate.delay.as_millis(), fate.fault), (12, Some(Fault::ReplyLost)));
         assert_eq!(
             faults.rules().iter().map(|active| active.struck).collect::<Vec<_>>(),
             [1, 1, 1, 0]
         );
         assert!(faults.remove(faults.rules()[1].id));
-        assert_eq!(faults.decide(&api, b"").fault, Some(Fault::Throttle));
+        assert_eq!(decide().fault, Some(Fault::Throttle));
         faults.clear();
-        assert_eq!(faults.decide(&api, b""), Fate::default());
+        assert!(!decide().touched);
+    }
+
+    #[test]
+    fn links_add_up_beside_the_first_fault_and_keep_their_lines() {
+        let faults = Faults::default();
+        let link = |latency_millis, shared| Link {
+            bps: std::num::NonZeroU64::new(1_000),
+            latency_millis,
+            shared,
+            ..Link::default()
+        };
+        faults.set([
+            Rule::over(Service::Kinesis, "*", link(5, false)),
+            Rule::new(Service::Kinesis, "*", Fault::Throttle),
+            Rule {
+                link: Some(link(10, true)),
+                ..Rule::new(Service::Kinesis, "*", Fault::Reset)
+            },
+        ]);
+        let api = Api {
+            service: Service::Kinesis,
+            name: "GetRecords".to_owned(),
+        };
+        let (one, other) = (Lines::default(), Lines::default());
+        let now = tokio::time::Instant::now();
+        let mut sent = Vec::new();
+        for lines in [&one, &one, &other] {
+            let fate = faults.decide(&api, b"", lines);
+            assert_eq!((fate.delay + fate.reply_delay).as_millis(), 15);
+            assert_eq!(fate.fault, Some(Fault::Throttle));
+            sent.push(
+                fate.lines
+                    .iter()
+                    .map(|(_, line)| (line.send(100, now) - now).as_millis())
+                    .collect::<Vec<_>>(),
+            );
+        }
+        assert_eq!(sent, [[100, 100], [200, 200], [100, 300]]);
+        assert_eq!(faults.upload_lines(&api, &one).len(), 2);
+    }
+
+    #[test]
+    fn silence_strikes_connections_and_no_requests() {
+        let faults = Faults::default();
+        faults.add(Rule::new(Service::Kinesis, "*", Fault::Silent).times(2));
+        let api = Api {
+            service: Service::Kinesis,
+            name: "GetRecords".to_owned(),
+        };
+        assert!(!faults.decide(&api, b"", &Lines::default()).touched);
+        assert!(!faults.silences(|service| service == Service::DynamoDb));
+        let silenced: Vec<bool> = (0..3).map(|_| faults.silences(|_| true)).collect();
+        assert_eq!(silenced, [true, true, false]);
     }
 
     #[test]
@@ -378,6 +347,23 @@ mod tests {
             rule,
             Rule::new(Service::DynamoDb, "UpdateItem", Fault::Delay { millis: 50 }).nth(3)
         );
+        let slow = r#"{"service":"kinesis","api":"GetRecords","when":"always","bps":3000000,"latencyMillis":200,"jitterMillis":50,"seed":7,"shared":true}"#;
+        let rule: Rule = serde_json::from_str(slow).unwrap();
+        assert_eq!(
+            rule,
+            Rule::over(
+                Service::Kinesis,
+                "GetRecords",
+                Link {
+                    bps: std::num::NonZeroU64::new(3_000_000),
+                    latency_millis: 200,
+                    jitter_millis: 50,
+                    seed: 7,
+                    shared: true,
+                }
+            )
+        );
+        assert_eq!(serde_json::to_string(&rule).unwrap(), slow);
         let short: Rule = serde_json::from_str(r#"{"service":"kinesis","api":"*","fault":"replyLost"}"#).unwrap();
         assert_eq!(short, Rule::new(Service::Kinesis, "*", Fault::ReplyLost));
         assert!(serde_json::from_str::<Rule>(r#"{"service":"kinesis","api":"*","fault":"reset","typo":1}"#).is_err());
@@ -391,13 +377,13 @@ mod tests {
             .filter(|line| line.starts_with('{'))
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
-        assert_eq!(rules.len(), 4);
+        assert_eq!(rules.len(), 9);
         let (_, faults) = page.split_once("| Fault |").unwrap();
         let faults: Vec<Fault> = faults
             .lines()
             .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
-            .map(|fault| serde_json::from_str(&fault.replace('N', "1")).unwrap())
+            .map(|fault| serde_json::from_str(&fault.replace(": N", ": 1")).unwrap())
             .collect();
-        assert_eq!(faults.len(), 11);
+        assert_eq!(faults.len(), 15);
     }
 }

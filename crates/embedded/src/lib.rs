@@ -1,7 +1,7 @@
 //! Kinesis and DynamoDB endpoints inside the process.
 //!
-//! Both speak the real wire protocols (Kinesis JSON 1.1, DynamoDB JSON 1.0, `X-Amz-Target`), so any AWS SDK can talk to
-//! them. They listen on loopback, keep everything in memory, count every request and misbehave on demand:
+//! Both speak the real wire protocols (Kinesis JSON 1.1 and CBOR 1.1, DynamoDB JSON 1.0, `X-Amz-Target`), so any AWS SDK
+//! can talk to them. They listen on loopback, keep everything in memory, count every request and misbehave on demand:
 //!
 //! ```
 //! # #[tokio::main(flavor = "current_thread")]
@@ -21,8 +21,11 @@
 //!
 //! DynamoDB is the crate `dynoxide-rs`; Kinesis is a model of our own. Leases, workers and experiments are unknown here.
 
+mod answer;
+mod cbor;
 mod clock;
 mod connection;
+mod dead_port;
 mod dynamodb;
 mod endpoints;
 mod faults;
@@ -30,8 +33,10 @@ mod front;
 mod kinesis;
 mod private;
 mod requests;
+mod tenant;
 
 pub use clock::{Clock, VirtualClock};
+pub use dead_port::DeadPort;
 pub use endpoints::{Endpoints, Options, StartError};
-pub use faults::{Active, Fault, Faults, Rule, When};
+pub use faults::{Active, Fault, Faults, InjectedError, Link, Rule, When};
 pub use requests::{Api, Counts, Requests, Second, Service};

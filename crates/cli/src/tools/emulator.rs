@@ -1,10 +1,11 @@
 //! `kinex emulator`: the embedded endpoints as a process of their own.
 
+use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kinex_aws::{Access, Clients};
-use kinex_embedded::{Endpoints, Options, StartError};
+use kinex_embedded::{DeadPort, Endpoints, Options, Rule, StartError};
 use kinex_telemetry::Interrupts;
 use serde::Serialize;
 
@@ -30,6 +31,15 @@ pub(crate) struct Args {
     /// Do not enforce the rates that Kinesis enforces
     #[arg(long)]
     no_limits: bool,
+    /// Begin with these rules of the fault plan: a JSON list, as docs/emulator.md describes it
+    #[arg(long, value_name = "FILE")]
+    faults: Option<PathBuf>,
+    /// Accept connections on this port too and never answer them; 0 takes a free one
+    #[arg(long, value_name = "PORT")]
+    silent_port: Option<u16>,
+    /// Let attempts to connect to this port hang; 0 takes a free one
+    #[arg(long, value_name = "PORT")]
+    hanging_port: Option<u16>,
     /// Write the process id there
     #[arg(long, value_name = "FILE")]
     pid_file: Option<PathBuf>,
@@ -44,15 +54,19 @@ struct Listening {
     kinesis: String,
     dynamodb: String,
     streams: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    silent: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hanging: Option<String>,
 }
 
 impl Shown for Listening {
     fn text(&self, _wide: bool) -> String {
         let row = |service: &str, url: &str| vec![service.to_owned(), url.to_owned()];
-        table(
-            ["service", "endpoint"],
-            vec![row("kinesis", &self.kinesis), row("dynamodb", &self.dynamodb)],
-        )
+        let mut rows = vec![row("kinesis", &self.kinesis), row("dynamodb", &self.dynamodb)];
+        rows.extend(self.silent.as_deref().map(|url| row("silent", url)));
+        rows.extend(self.hanging.as_deref().map(|url| row("hanging", url)));
+        table(["service", "endpoint"], rows)
     }
 }
 
@@ -77,6 +91,7 @@ pub(crate) fn run(args: &Args, output: Format) -> anyhow::Result<Code> {
 
 async fn serve(args: &Args, output: Format) -> anyhow::Result<Code> {
     let mut interrupts = Interrupts::listen()?;
+    let rules = args.faults.as_deref().map(rules).transpose()?.unwrap_or_default();
     let endpoints = Endpoints::start(Options {
         addr: SocketAddr::new(args.address, args.port),
         dynamodb_port: args.dynamodb_port.unwrap_or(0),
@@ -86,6 +101,17 @@ async fn serve(args: &Args, output: Format) -> anyhow::Result<Code> {
     })
     .await
     .map_err(refused)?;
+    let silent = match args.silent_port {
+        Some(port) => Some(dead(DeadPort::silent(SocketAddr::new(args.address, port)).await, port)?),
+        None => None,
+    };
+    let hanging = match args.hanging_port {
+        Some(port) => Some(dead(
+            DeadPort::unconnectable(SocketAddr::new(args.address, port)).await,
+            port,
+        )?),
+        None => None,
+    };
     let access = Access {
         kinesis_endpoint: Some(endpoints.kinesis_url()),
         dynamodb_endpoint: Some(endpoints.dynamodb_url()),
@@ -97,6 +123,8 @@ async fn serve(args: &Args, output: Format) -> anyhow::Result<Code> {
         clients.streams().create(name, *shards).await?;
         streams.push(name.clone());
     }
+    // The streams are there before anything goes wrong.
+    endpoints.faults().set(rules);
     if let Some(path) = &args.pid_file {
         std::fs::write(path, format!("{}\n", std::process::id()))?;
     }
@@ -107,6 +135,8 @@ async fn serve(args: &Args, output: Format) -> anyhow::Result<Code> {
             kinesis,
             dynamodb,
             streams,
+            silent: silent.as_ref().map(DeadPort::url),
+            hanging: hanging.as_ref().map(DeadPort::url),
         },
     )?;
     let parent = async {
@@ -127,6 +157,20 @@ async fn serve(args: &Args, output: Format) -> anyhow::Result<Code> {
         let _ = std::fs::remove_file(path);
     }
     Ok(Code::Done)
+}
+
+/// The rules of a file.
+fn rules(path: &Path) -> anyhow::Result<Vec<Rule>> {
+    let shown = path.display();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Stop::usage(format!("cannot read the fault plan {shown}")).source(error))?;
+    let rules = serde_json::from_str(&text)
+        .map_err(|error| Stop::usage(format!("{shown} is not a fault plan, a JSON list of rules")).source(error))?;
+    Ok(rules)
+}
+
+fn dead(port: io::Result<DeadPort>, number: u16) -> anyhow::Result<DeadPort> {
+    Ok(port.map_err(|error| Stop::usage(format!("cannot listen on port {number}")).source(error))?)
 }
 
 fn refused(error: StartError) -> anyhow::Error {

@@ -2,16 +2,25 @@
 //!
 //! Leaves out streams, PartiQL and vectors.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
 
+use bytes::Bytes;
 use dynoxide::{Database, DynoxideError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::front::Answer;
+use crate::answer::Answer;
+use crate::tenant::Tenant;
 
-/// The tables of one pair of endpoints, in memory.
-pub(crate) struct Tables(Database);
+/// What the crate's ARNs begin with, whatever the account and the region.
+const CRATE_ARN: &str = "arn:aws:dynamodb:dynoxide:000000000000:";
+/// Accounts and regions that have tables.
+const TENANTS_MAX: usize = 64;
+
+/// The tables of one pair of endpoints, in memory: a database for each account and region.
+pub(crate) struct Tables(Mutex<BTreeMap<Tenant, Database>>);
 
 impl fmt::Debug for Tables {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -21,12 +30,47 @@ impl fmt::Debug for Tables {
 
 impl Tables {
     pub(crate) fn open() -> Result<Self, String> {
-        Database::memory().map(Self).map_err(|error| error.to_string())
+        let database = Database::memory().map_err(|error| error.to_string())?;
+        Ok(Self(Mutex::new(BTreeMap::from([(Tenant::default(), database)]))))
+    }
+
+    fn database(&self, tenant: &Tenant) -> Result<Database, Answer> {
+        let mut databases = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(database) = databases.get(tenant) {
+            return Ok(database.clone());
+        }
+        if databases.len() >= TENANTS_MAX {
+            let message =
+                format!("this endpoint serves {TENANTS_MAX} accounts and regions at most: {tenant} is one more");
+            return Err(Answer::error(400, "LimitExceededException", &message));
+        }
+        let database = Database::memory()
+            .map_err(|error| Answer::error(500, "InternalServerError", &format!("no tables for {tenant}: {error}")))?;
+        databases.insert(tenant.clone(), database.clone());
+        Ok(database)
     }
 
     /// Carries a request out. Blocks for the time of one in-memory transaction.
-    pub(crate) fn call(&self, name: &str, body: &[u8]) -> Answer {
-        let db = &self.0;
+    pub(crate) fn call(&self, tenant: &Tenant, name: &str, body: &[u8]) -> Answer {
+        let db = match self.database(tenant) {
+            Ok(db) => db,
+            Err(answer) => return answer,
+        };
+        let answer = if name.contains("Tag") {
+            let body = replace(&Bytes::copy_from_slice(body), &tenant.arn_prefix("dynamodb"), CRATE_ARN);
+            Self::run(&db, name, &body)
+        } else {
+            Self::run(&db, name, body)
+        };
+        if names_arns(name) {
+            let body = replace(&answer.body, CRATE_ARN, &tenant.arn_prefix("dynamodb"));
+            Answer { body, ..answer }
+        } else {
+            answer
+        }
+    }
+
+    fn run(db: &Database, name: &str, body: &[u8]) -> Answer {
         match name {
             "BatchGetItem" => run(body, |request| db.batch_get_item(request)),
             "BatchWriteItem" => run(body, |request| db.batch_write_item(request)),
@@ -57,6 +101,18 @@ impl Tables {
     }
 }
 
+/// Whether the answers of an API name tables by their ARNs. Items, which may hold any text, are in none of these.
+fn names_arns(name: &str) -> bool {
+    matches!(name, "CreateTable" | "DeleteTable" | "DescribeTable" | "UpdateTable")
+}
+
+fn replace(body: &Bytes, from: &str, to: &str) -> Bytes {
+    match std::str::from_utf8(body) {
+        Ok(text) if text.contains(from) => text.replace(from, to).into(),
+        _ => body.clone(),
+    }
+}
+
 fn run<Q: DeserializeOwned, A: Serialize>(body: &[u8], call: impl FnOnce(Q) -> dynoxide::Result<A>) -> Answer {
     let answer = read(body).and_then(call).and_then(|answer| {
         serde_json::to_vec(&answer).map_err(|error| DynoxideError::InternalServerError(error.to_string()))
@@ -67,6 +123,8 @@ fn run<Q: DeserializeOwned, A: Serialize>(body: &[u8], call: impl FnOnce(Q) -> d
             status: error.status_code(),
             body: error.to_json().into(),
             error: Some(error.error_type().rsplit('#').next().unwrap_or_default().to_owned()),
+            content_type: None,
+            as_is: false,
         },
     }
 }

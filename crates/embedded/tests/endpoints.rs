@@ -24,9 +24,13 @@ async fn start(options: Options) -> Endpoints {
 }
 
 fn dynamodb_as(url: &str, access_key: &str) -> aws_sdk_dynamodb::Client {
+    dynamodb_in("us-east-1", url, access_key)
+}
+
+fn dynamodb_in(region: &'static str, url: &str, access_key: &str) -> aws_sdk_dynamodb::Client {
     let config = aws_sdk_dynamodb::Config::builder()
         .behavior_version_latest()
-        .region(aws_sdk_dynamodb::config::Region::new("us-east-1"))
+        .region(aws_sdk_dynamodb::config::Region::new(region))
         .credentials_provider(Credentials::new(access_key, "secret", None, None, "test"))
         .endpoint_url(url)
         .http_client(aws_smithy_http_client::Builder::new().build_http())
@@ -108,7 +112,9 @@ async fn each_fault_shows_as_it_should_and_commits_or_not() {
     let client = counting(&endpoints).await;
     let check = async |fault: Fault, shown: &str, committed: u32| {
         let before = counter(&client, true).await;
-        endpoints.faults().set([Rule::new(Service::DynamoDb, UPDATE, fault)]);
+        endpoints
+            .faults()
+            .set([Rule::new(Service::DynamoDb, UPDATE, fault.clone())]);
         let found = add_one(&client).await;
         endpoints.faults().clear();
         assert_eq!(
@@ -262,13 +268,41 @@ async fn a_port_in_use_is_named_with_the_next_step() {
 #[tokio::test]
 async fn real_credentials_are_refused_with_the_reason() {
     let endpoints = start(Options::default()).await;
-    for access_key in ["AKIAABCDEFGHIJKLMNOP", "ASIAABCDEFGHIJKLMNOP"] {
+    // Any other is taken, however short or long.
+    for access_key in ["x", "foo", "test", "AKI", &"k".repeat(2_000)] {
+        let client = dynamodb_as(&endpoints.dynamodb_url(), access_key);
+        client.list_tables().send().await.unwrap();
+    }
+    for access_key in ["AKIA", "AKIAABCDEFGHIJKLMNOP", "ASIAABCDEFGHIJKLMNOP"] {
         let client = dynamodb_as(&endpoints.dynamodb_url(), access_key);
         let error = client.list_tables().send().await.unwrap_err().into_service_error();
         assert_eq!(error.code(), Some("UnrecognizedClientException"));
         assert!(error.message().unwrap().contains("made-up credentials"), "{error:?}");
-        assert!(!format!("{error:?}").contains(access_key));
+        assert!(access_key.len() == 4 || !format!("{error:?}").contains(access_key));
     }
+    endpoints.stop().await;
+}
+
+#[tokio::test]
+async fn each_region_has_tables_of_its_own() {
+    let endpoints = start(Options::default()).await;
+    let client = counting(&endpoints).await;
+    let arn = async |client: &aws_sdk_dynamodb::Client| {
+        let table = client.describe_table().table_name(TABLE).send().await;
+        table.ok().and_then(|output| output.table?.table_arn)
+    };
+    let home = "arn:aws:dynamodb:us-east-1:000000000000:table/counters";
+    assert_eq!(arn(&client).await.as_deref(), Some(home));
+    let tag = aws_sdk_dynamodb::types::Tag::builder()
+        .key("a")
+        .value("b")
+        .build()
+        .unwrap();
+    client.tag_resource().resource_arn(home).tags(tag).send().await.unwrap();
+    let tags = client.list_tags_of_resource().resource_arn(home).send().await.unwrap();
+    assert_eq!(tags.tags().len(), 1);
+    let elsewhere = dynamodb_in("eu-central-1", &endpoints.dynamodb_url(), "local");
+    assert_eq!(arn(&elsewhere).await, None);
     endpoints.stop().await;
 }
 
@@ -321,6 +355,20 @@ async fn a_body_that_is_too_large_or_no_json_is_refused() {
     assert!(status == 400 && body.contains("ValidationException"), "{body}");
     let (status, body) = target(&endpoints.dynamodb_url(), "DynamoDB_20120810.GetItem", "{").await;
     assert!(status == 400 && body.contains("SerializationException"), "{body}");
+    endpoints.stop().await;
+}
+
+#[tokio::test]
+async fn http_2_is_spoken_without_tls_to_whoever_begins_with_it() {
+    let endpoints = start(Options::default()).await;
+    let url = endpoints.kinesis_url();
+    let mut stream = TcpStream::connect(url.strip_prefix("http://").unwrap()).await.unwrap();
+    // The preface of a client that knows beforehand, and its empty SETTINGS frame.
+    stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+    let mut frame = [0; 9];
+    stream.read_exact(&mut frame).await.unwrap();
+    assert_eq!(frame[3], 4, "the server's SETTINGS come first: {frame:?}");
     endpoints.stop().await;
 }
 

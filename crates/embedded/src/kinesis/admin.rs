@@ -1,7 +1,7 @@
 //! Making, deleting and describing streams; retention, tags, limits.
 
 use super::error::{Kind, Result, ensure};
-use super::model::{Model, arn, stream_name};
+use super::model::Model;
 use super::stream::{Change, Due, Status, Stream};
 use super::wire::{self, Nothing};
 use crate::clock::millis;
@@ -9,12 +9,18 @@ use crate::clock::millis;
 /// Open shards of an on-demand stream at its start.
 const ON_DEMAND_SHARDS: usize = 4;
 const TAGS_MAX: usize = 50;
+/// The largest record of a stream that was given no other maximum, in KiB.
+const RECORD_KIB: u64 = 1_024;
+/// The bounds of a stream's own maximum, in KiB:
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateMaxRecordSize.html>
+const RECORD_KIB_BOUNDS: std::ops::RangeInclusive<u64> = RECORD_KIB..=10_240;
 /// Streams that may be CREATING at a time.
 const CREATING_MAX: usize = 5;
 
 impl Model {
     pub(super) fn create_stream(&mut self, request: wire::CreateStream) -> Result<Nothing> {
-        let name = stream_name(&request)?.to_owned();
+        let name = self.stream_name(&request)?.to_owned();
+        let max_record_kib = request.max_record_size_in_ki_b.map_or(Ok(RECORD_KIB), record_kib)?;
         let on_demand = request
             .stream_mode_details
             .is_some_and(|mode| mode.stream_mode == "ON_DEMAND");
@@ -49,7 +55,9 @@ impl Model {
             change: Change::Open { shards },
         };
         self.made += 1;
-        let mut stream = Stream::new(name.clone(), self.now, self.made, on_demand, due);
+        let mut stream = Stream::new(name.clone(), self.arn(&name), self.now, self.made, on_demand, due);
+        stream.start_after(self.reached);
+        stream.max_record_kib = max_record_kib;
         stream.tags = request.tags.unwrap_or_default();
         // A delay of zero makes an ACTIVE stream at once.
         stream.settle(self.now);
@@ -92,6 +100,7 @@ impl Model {
         let stream = self.stream(&request)?;
         let mut description = describe(stream);
         (description.open_shard_count, description.consumer_count) = (Some(stream.open.len()), Some(0));
+        description.max_record_size_in_ki_b = Some(stream.max_record_kib);
         Ok(wire::DescribeStreamSummaryAnswer {
             stream_description_summary: description,
         })
@@ -131,6 +140,12 @@ impl Model {
         Ok(Nothing {})
     }
 
+    pub(super) fn update_max_record_size(&mut self, request: wire::UpdateMaxRecordSize) -> Result<Nothing> {
+        let kib = record_kib(request.max_record_size_in_ki_b)?;
+        self.active(&request)?.max_record_kib = kib;
+        Ok(Nothing {})
+    }
+
     pub(super) fn add_tags(&mut self, request: wire::AddTags) -> Result<Nothing> {
         let stream = self.stream(&request)?;
         let mut tags = stream.tags.clone();
@@ -167,6 +182,17 @@ impl Model {
     }
 }
 
+/// A maximum of record sizes within its bounds.
+fn record_kib(requested: i64) -> Result<u64> {
+    u64::try_from(requested)
+        .ok()
+        .filter(|kib| RECORD_KIB_BOUNDS.contains(kib))
+        .ok_or_else(|| {
+            let (min, max) = (RECORD_KIB_BOUNDS.start(), RECORD_KIB_BOUNDS.end());
+            Kind::Validation.because(format!("MaxRecordSizeInKiB must be {min} to {max}, not {requested}"))
+        })
+}
+
 /// The size of a page: what is asked for, within bounds.
 pub(super) fn page(asked: Option<i64>, default: usize, max: usize) -> Result<usize> {
     let Some(asked) = asked else { return Ok(default) };
@@ -180,7 +206,7 @@ pub(super) fn summarize(stream: &Stream) -> wire::StreamSummary {
     let mode = if stream.on_demand { "ON_DEMAND" } else { "PROVISIONED" };
     wire::StreamSummary {
         stream_name: stream.name.clone(),
-        stream_arn: arn(&stream.name),
+        stream_arn: stream.arn.clone(),
         stream_status: stream.status.name(),
         stream_mode_details: wire::StreamMode {
             stream_mode: mode.to_owned(),
@@ -201,5 +227,6 @@ fn describe(stream: &Stream) -> wire::Description {
         has_more_shards: None,
         open_shard_count: None,
         consumer_count: None,
+        max_record_size_in_ki_b: None,
     }
 }

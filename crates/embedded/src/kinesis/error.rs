@@ -1,6 +1,6 @@
 //! Errors as Kinesis names them.
 
-use crate::front::Answer;
+use crate::answer::Answer;
 
 /// A refused request: HTTP 400 with the error's name and a text of our own.
 #[derive(Clone, Debug, PartialEq, Eq)]

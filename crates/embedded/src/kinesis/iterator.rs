@@ -126,7 +126,9 @@ fn numbered(number: &str, stream: &Stream, shard: &Shard) -> Result<Position> {
         .filter(|&(position, of)| of == shard.number && (shard.start..stream.tip()).contains(&position))
         .map(|(position, _)| position)
         .ok_or_else(|| {
-            let id = shard.id();
-            Kind::InvalidArgument.because(format!("StartingSequenceNumber {number} is none of shard {id}"))
+            let (id, stream) = (shard.id(), &stream.name);
+            let message =
+                format!("StartingSequenceNumber {number} did not come from shard {id} of this stream {stream}");
+            Kind::InvalidArgument.because(message)
         })
 }

@@ -1,7 +1,7 @@
-//! Kinesis: a model of streams, shards and records behind the wire protocol (JSON 1.1).
+//! Kinesis: a model of streams, shards and records behind the wire protocol (JSON 1.1; CBOR is translated before).
 //!
 //! The model is one value behind one mutex that is never held across an await. A request is parsed before and an answer
-//! is written after it is held, so that calls pass each other. Leaves out enhanced fan-out, encryption, metrics and CBOR.
+//! is written after it is held, so that calls pass each other. Leaves out enhanced fan-out, encryption and metrics.
 
 mod admin;
 mod error;
@@ -19,15 +19,19 @@ mod tests;
 mod token;
 mod wire;
 
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use self::error::{Kind, Result};
+use self::error::{Kind, Result, ensure};
 use self::model::Model;
-use crate::front::Answer;
+use self::stream::Stream;
+use crate::answer::Answer;
+use crate::tenant::Tenant;
 
 /// What the model is told once.
 #[derive(Clone, Copy, Debug)]
@@ -39,28 +43,77 @@ pub(crate) struct Settings {
     pub(crate) reshard_delay: Duration,
 }
 
+/// Accounts and regions that have streams.
+const TENANTS_MAX: usize = 64;
+
 /// All streams of one endpoint.
 #[derive(Debug)]
-pub(crate) struct Streams(Mutex<Model>);
+pub(crate) struct Streams {
+    settings: Settings,
+    models: Mutex<BTreeMap<Tenant, Model>>,
+    /// Models made so far.
+    made: AtomicU32,
+}
 
 impl Streams {
     pub(crate) fn new(settings: Settings) -> Self {
-        Self(Mutex::new(Model::new(settings)))
+        let models = Mutex::default();
+        let made = AtomicU32::new(0);
+        Self { settings, models, made }
     }
 
     /// Carries a request out at `now` (milliseconds since the Unix epoch).
-    pub(crate) fn call(&self, api: &str, body: &[u8], now: u64) -> Answer {
-        self.dispatch(api, body, now)
-            .map_or_else(|error| error.answer(), Answer::ok)
-    }
-
-    fn dispatch(&self, api: &str, body: &[u8], now: u64) -> Result<Vec<u8>> {
-        let call = Call {
+    pub(crate) fn call(&self, tenant: &Tenant, api: &str, body: &[u8], now: u64) -> Answer {
+        Call {
             streams: self,
+            tenant,
             api,
             body,
             now,
-        };
+            stalls: false,
+        }
+        .answer()
+    }
+
+    /// The same, except that GetRecords never gets past an iterator before the trim horizon.
+    pub(crate) fn call_stalled(&self, tenant: &Tenant, api: &str, body: &[u8], now: u64) -> Answer {
+        Call {
+            streams: self,
+            tenant,
+            api,
+            body,
+            now,
+            stalls: true,
+        }
+        .answer()
+    }
+
+    /// Forgets the records that the streams of this name have now, in all accounts and regions. Returns how many they were;
+    /// `None` when there is no such stream.
+    pub(crate) fn trim(&self, name: &str) -> Option<usize> {
+        let mut models = self.models.lock().unwrap_or_else(PoisonError::into_inner);
+        let streams = models.values_mut().filter_map(|model| model.streams.get_mut(name));
+        streams.map(Stream::forget).reduce(|one, other| one + other)
+    }
+}
+
+/// One request on its way through.
+struct Call<'a> {
+    streams: &'a Streams,
+    tenant: &'a Tenant,
+    api: &'a str,
+    body: &'a [u8],
+    now: u64,
+    stalls: bool,
+}
+
+impl Call<'_> {
+    fn answer(&self) -> Answer {
+        self.dispatch().map_or_else(|error| error.answer(), Answer::ok)
+    }
+
+    fn dispatch(&self) -> Result<Vec<u8>> {
+        let (call, api) = (self, self.api);
         match api {
             "AddTagsToStream" => call.run(Model::add_tags),
             "CreateStream" => call.run(Model::create_stream),
@@ -80,21 +133,39 @@ impl Streams {
             "PutRecords" => call.run(Model::put_records),
             "RemoveTagsFromStream" => call.run(Model::remove_tags),
             "SplitShard" => call.run(Model::split_shard),
+            "UpdateMaxRecordSize" => call.run(Model::update_max_record_size),
             "UpdateShardCount" => call.run(Model::update_shard_count),
+            "DeregisterStreamConsumer"
+            | "DescribeStreamConsumer"
+            | "ListStreamConsumers"
+            | "RegisterStreamConsumer"
+            | "SubscribeToShard" => Err(Kind::UnknownOperation.because(format!(
+                "{api} is not served by this endpoint: it has no enhanced fan-out. Read by polling with GetRecords; \
+                 in the Kinesis Client Library for Java, give the RetrievalConfig a PollingConfig"
+            ))),
             _ => Err(Kind::UnknownOperation.because(format!("{api} is not served by this endpoint"))),
         }
     }
-}
 
-/// One request on its way through.
-struct Call<'a> {
-    streams: &'a Streams,
-    api: &'a str,
-    body: &'a [u8],
-    now: u64,
-}
+    /// The streams of the caller's account and region.
+    fn model<'m>(&self, models: &'m mut BTreeMap<Tenant, Model>) -> Result<&'m mut Model> {
+        if !models.contains_key(self.tenant) {
+            if models.len() >= TENANTS_MAX {
+                models.retain(|_, model| !model.streams.is_empty());
+            }
+            ensure(models.len() < TENANTS_MAX, Kind::LimitExceeded, || {
+                format!(
+                    "this endpoint serves {TENANTS_MAX} accounts and regions at most: {} is one more",
+                    self.tenant
+                )
+            })?;
+        }
+        let settings = self.streams.settings;
+        let serial = || self.streams.made.fetch_add(1, Ordering::Relaxed);
+        let new = || Model::new(settings, self.tenant.clone(), serial());
+        Ok(models.entry(self.tenant.clone()).or_insert_with(new))
+    }
 
-impl Call<'_> {
     fn run<Q, A>(&self, act: fn(&mut Model, Q) -> Result<A>) -> Result<Vec<u8>>
     where
         Q: DeserializeOwned,
@@ -102,10 +173,12 @@ impl Call<'_> {
     {
         let request = read(self.body)?;
         let answer = {
-            let mut model = self.streams.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut models = self.streams.models.lock().unwrap_or_else(PoisonError::into_inner);
+            let model = self.model(&mut models)?;
             model.advance(self.now);
             model.pace(self.api)?;
-            act(&mut model, request)?
+            model.stalls = self.stalls;
+            act(model, request)?
         };
         let body = serde_json::to_vec(&answer).expect("answers have text keys and finite numbers only");
         // An answer without content is an empty body.

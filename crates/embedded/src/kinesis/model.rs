@@ -7,30 +7,37 @@ use std::collections::BTreeMap;
 use super::Settings;
 use super::error::{Kind, Result, ensure};
 use super::rate::Bucket;
+use super::sequence::Position;
 use super::stream::{Status, Stream};
 use super::wire::OnStream;
+use crate::tenant::Tenant;
 
-/// Every emulated account and region.
-pub(super) const ARN_PREFIX: &str = "arn:aws:kinesis:us-east-1:000000000000:stream/";
-
-/// The streams, and the time of the call that is being carried out.
+/// The streams of one account and region, and the time of the call that is being carried out.
 #[derive(Debug)]
 pub(super) struct Model {
     pub(super) settings: Settings,
+    tenant: Tenant,
     pub(super) now: u64,
     pub(super) streams: BTreeMap<String, Stream>,
-    /// Streams made so far.
+    /// Streams made so far; begins where no other model has been.
     pub(super) made: u64,
+    /// What the streams that are gone had reached: a stream that is made again repeats none of its sequence numbers.
+    pub(super) reached: Position,
+    /// Whether the call that is being carried out stalls at an iterator before the trim horizon.
+    pub(super) stalls: bool,
     rates: BTreeMap<String, Bucket>,
 }
 
 impl Model {
-    pub(super) fn new(settings: Settings) -> Self {
+    pub(super) fn new(settings: Settings, tenant: Tenant, serial: u32) -> Self {
         Self {
             settings,
+            tenant,
             now: 0,
             streams: BTreeMap::new(),
-            made: 0,
+            made: u64::from(serial) << 32,
+            reached: Position::START,
+            stalls: false,
             rates: BTreeMap::new(),
         }
     }
@@ -42,13 +49,17 @@ impl Model {
         let bytes_max = self.settings.stream_bytes_max;
         self.streams.retain(|_, stream| {
             stream.trim(self.now, bytes_max);
-            stream.settle(self.now)
+            let stays = stream.settle(self.now);
+            if !stays {
+                self.reached = self.reached.max(stream.tip());
+            }
+            stays
         });
     }
 
     /// A stream in any state.
     pub(super) fn stream(&mut self, request: &impl OnStream) -> Result<&mut Stream> {
-        let name = stream_name(request)?;
+        let name = self.stream_name(request)?;
         self.streams
             .get_mut(name)
             .ok_or_else(|| Kind::ResourceNotFound.because(format!("stream {name} does not exist")))
@@ -62,7 +73,7 @@ impl Model {
             Kind::ResourceNotFound,
             || {
                 format!(
-                    "stream {} has no shards yet: it is {}",
+                    "stream {} takes and gives records when it is ACTIVE or UPDATING; it is {}",
                     stream.name,
                     stream.status.name()
                 )
@@ -112,38 +123,56 @@ impl Model {
         rate.take(1, self.now);
         Ok(())
     }
+
+    /// The ARN of a stream.
+    pub(super) fn arn(&self, name: &str) -> String {
+        format!("{}stream/{name}", self.tenant.arn_prefix("kinesis"))
+    }
+
+    /// The name that a request gives, by itself or in an ARN.
+    pub(super) fn stream_name<'r>(&self, request: &'r impl OnStream) -> Result<&'r str> {
+        let name = match request.stream() {
+            (Some(name), None) => name,
+            (name, Some(arn)) => self.named_by(arn, name)?,
+            (None, None) => return Err(Kind::InvalidArgument.because("give a StreamName or a StreamARN")),
+        };
+        let valid = (1..=128).contains(&name.len())
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+        ensure(valid, Kind::Validation, || {
+            "a StreamName has 1 to 128 of the characters a-z A-Z 0-9 _ . -".to_owned()
+        })?;
+        Ok(name)
+    }
+
+    fn named_by<'r>(&self, arn: &'r str, name: Option<&str>) -> Result<&'r str> {
+        let resource = arn
+            .starts_with("arn:")
+            .then(|| arn.splitn(6, ':').nth(5)?.strip_prefix("stream/"))
+            .flatten();
+        let named = resource
+            .ok_or_else(|| Kind::Validation.because(format!("StreamARN {arn} is not the ARN of a Kinesis stream")))?;
+        ensure(arn == self.arn(named), Kind::ResourceNotFound, || {
+            format!(
+                "StreamARN {arn} is of another account or region: the request was signed for {}",
+                self.tenant
+            )
+        })?;
+        ensure(name.is_none_or(|name| name == named), Kind::InvalidArgument, || {
+            format!(
+                "StreamARN {arn} and StreamName {} are two streams",
+                name.unwrap_or_default()
+            )
+        })?;
+        Ok(named)
+    }
 }
 
-pub(super) fn arn(name: &str) -> String {
-    format!("{ARN_PREFIX}{name}")
-}
-
-/// The name that a request gives, by itself or in an ARN.
-pub(super) fn stream_name(request: &impl OnStream) -> Result<&str> {
-    let name = match request.stream() {
-        (Some(name), None) => name,
-        (name, Some(arn)) => {
-            let named = arn
-                .strip_prefix(ARN_PREFIX)
-                .filter(|named| name.is_none_or(|name| name == *named));
-            named.ok_or_else(|| {
-                let message = format!("StreamARN {arn} is none of this endpoint, or not of the StreamName");
-                Kind::ResourceNotFound.because(message)
-            })?
-        }
-        (None, None) => return Err(Kind::InvalidArgument.because("give a StreamName or a StreamARN")),
-    };
-    let valid = (1..=128).contains(&name.len())
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
-    ensure(valid, Kind::Validation, || {
-        "a StreamName has 1 to 128 of the characters a-z A-Z 0-9 _ . -".to_owned()
-    })?;
-    Ok(name)
-}
-
-/// What an account may call per second; `None` where the limit is another one.
+/// What an account may call per second in a region; `None` where the limit is another one.
+///
+/// <https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>; the limit of `UpdateShardCount` per
+/// 24 hours and those of single shards and streams are kept where they are counted.
 fn calls_per_second(api: &str) -> Option<u32> {
     match api {
         "AddTagsToStream"

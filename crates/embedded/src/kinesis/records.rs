@@ -7,12 +7,11 @@ use super::error::{Kind, Result, ensure};
 use super::iterator::Cursor;
 use super::listing::hash_keys;
 use super::model::Model;
-use super::shard::{Record, Shard, hash_key, shard_id};
-use super::stream::{Status, Stream};
+use super::sequence::Position;
+use super::shard::{PUT_BYTES_PER_SECOND, Record, Shard, hash_key, shard_id};
+use super::stream::{HOUR, Status, Stream};
 use super::wire::{self, PutResult};
 
-/// Data and partition key of one record.
-const RECORD_MAX: u64 = 1 << 20;
 /// Data and partition keys of one PutRecords.
 const PUT_MAX: u64 = 10 << 20;
 const PUT_RECORDS_MAX: usize = 500;
@@ -37,7 +36,7 @@ impl Model {
             explicit_hash_key,
             ..
         } = request;
-        let incoming = Incoming::check(data, partition_key, explicit_hash_key)?;
+        let incoming = Incoming::check(data, partition_key, explicit_hash_key, stream.max_record_kib)?;
         stream.put(incoming, limits, now)
     }
 
@@ -56,13 +55,14 @@ impl Model {
             format!("PutRecords takes {PUT_MAX} bytes, not {size}")
         })?;
         let stream = self.readable(&request)?;
+        let max_record_kib = stream.max_record_kib;
         let check = |entry| {
             let wire::PutRecordsEntry {
                 data,
                 partition_key,
                 explicit_hash_key,
             } = entry;
-            Incoming::check(data, partition_key, explicit_hash_key)
+            Incoming::check(data, partition_key, explicit_hash_key, max_record_kib)
         };
         // All are checked before the first one is put: an invalid record refuses the whole call.
         let incoming = request.records.into_iter().map(check).collect::<Result<Vec<_>>>()?;
@@ -87,7 +87,7 @@ impl Model {
     }
 
     pub(super) fn get_records(&mut self, request: wire::GetRecords) -> Result<wire::GetRecordsAnswer> {
-        let (now, limits) = (self.now, self.settings.limits);
+        let (now, limits, stalls) = (self.now, self.settings.limits, self.stalls);
         ensure(
             request.limit.is_none_or(|limit| limit <= 10_000),
             Kind::InvalidArgument,
@@ -99,10 +99,19 @@ impl Model {
             .streams
             .get_mut(&cursor.stream)
             .filter(|stream| stream.incarnation == cursor.incarnation && stream.status != Status::Deleting)
-            .ok_or_else(|| Kind::ResourceNotFound.because(format!("stream {} does not exist", cursor.stream)))?;
+            .ok_or_else(|| {
+                let message = format!(
+                    "the stream {} that the iterator belongs to does not exist any more",
+                    cursor.stream
+                );
+                Kind::ResourceNotFound.because(message)
+            })?;
         let shard = &mut stream.shards[cursor.shard as usize];
         if limits {
             shard.admit_get(now)?;
+        }
+        if stalls && shard.has_lost(cursor.position) {
+            return Ok(stalled(stream, &cursor, now));
         }
         let records = shard.read(&cursor, limit);
         if limits {
@@ -114,14 +123,19 @@ impl Model {
 }
 
 impl Incoming {
-    fn check(data: wire::Data, partition_key: String, explicit_hash_key: Option<String>) -> Result<Self> {
+    fn check(
+        data: wire::Data,
+        partition_key: String,
+        explicit_hash_key: Option<String>,
+        max_record_kib: u64,
+    ) -> Result<Self> {
         let length = partition_key.chars().count();
         ensure((1..=256).contains(&length), Kind::Validation, || {
             format!("a PartitionKey has 1 to 256 characters, not {length}")
         })?;
-        let size = data.size + partition_key.len() as u64;
-        ensure(size <= RECORD_MAX, Kind::InvalidArgument, || {
-            format!("a record has at most {RECORD_MAX} bytes, not {size}")
+        let (size, max) = (data.size + partition_key.len() as u64, max_record_kib << 10);
+        ensure(size <= max, Kind::Validation, || {
+            format!("data and partition key of a record of this stream have at most {max} bytes, not {size}")
         })?;
         let hash_key = match explicit_hash_key {
             None => hash_key(&partition_key),
@@ -156,7 +170,10 @@ impl Stream {
 
 impl Shard {
     fn admit_put(&mut self, size: u64, now: u64) -> Result<()> {
-        let fits = self.rates.put_records.has(1, now) && self.rates.put_bytes.has(size, now);
+        // A record larger than what a second lets through is a burst: it needs the whole second, and what comes next waits
+        // until it is paid off. <https://docs.aws.amazon.com/streams/latest/dev/large-records.html>
+        let room = size.min(PUT_BYTES_PER_SECOND.into());
+        let fits = self.rates.put_records.has(1, now) && self.rates.put_bytes.has(room, now);
         ensure(fits, Kind::ProvisionedThroughputExceeded, || {
             format!("{} takes 1000 records and 1 MiB per second", self.id())
         })?;
@@ -172,6 +189,11 @@ impl Shard {
         })?;
         self.rates.get_calls.take(1, now);
         Ok(())
+    }
+
+    /// Whether a record at or after a position that some record had is gone.
+    fn has_lost(&self, position: Position) -> bool {
+        position != Position::START && position < self.trimmed
     }
 
     /// What one call gives: at least one record when there is one.
@@ -214,6 +236,21 @@ fn answer(stream: &Stream, cursor: &Cursor, records: Vec<Arc<Record>>, now: u64)
                 record,
             })
             .collect(),
+    }
+}
+
+/// What GetRecords was seen to give for ever at an iterator of a sequence number that had gone past retention: nothing, and
+/// the whole retention behind. <https://github.com/harlow/kinesis-consumer/issues/125>
+fn stalled(stream: &Stream, cursor: &Cursor, now: u64) -> wire::GetRecordsAnswer {
+    let next = Cursor {
+        issued: now,
+        ..cursor.clone()
+    };
+    wire::GetRecordsAnswer {
+        records: Vec::new(),
+        next_shard_iterator: Some(next.encode()),
+        millis_behind_latest: stream.retention_hours * HOUR,
+        child_shards: Vec::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! SplitShard, MergeShards and UpdateShardCount: which shards close and which open.
 
 use super::error::{Kind, Result, ensure};
-use super::model::{Model, arn};
+use super::model::Model;
 use super::records::parse_hash_key;
 use super::shard::{Shard, starts};
 use super::stream::{Change, Due, HOUR, Reshard, Status, Stream};
@@ -10,6 +10,8 @@ use crate::clock::millis;
 
 /// UpdateShardCount calls per stream and 24 hours.
 const RESCALES_MAX: usize = 10;
+/// A piece this many times narrower than an even range is a sliver, not a shard.
+const SLIVER: u128 = 1 << 20;
 /// Shards that UpdateShardCount goes up to.
 const RESCALE_SHARDS_MAX: usize = 10_000;
 
@@ -51,7 +53,7 @@ impl Model {
     }
 
     pub(super) fn update_shard_count(&mut self, request: wire::UpdateShardCount) -> Result<wire::ShardCount> {
-        let now = self.now;
+        let (now, limits) = (self.now, self.settings.limits);
         ensure(request.scaling_type == "UNIFORM_SCALING", Kind::Validation, || {
             format!("ScalingType {} does not exist", request.scaling_type)
         })?;
@@ -72,11 +74,13 @@ impl Model {
             || format!("TargetShardCount {target} must be between half of the {present} open shards and twice as many"),
         )?;
         stream.rescaled.retain(|at| at + 24 * HOUR > now);
-        ensure(stream.rescaled.len() < RESCALES_MAX, Kind::LimitExceeded, || {
-            format!("the shard count was updated {RESCALES_MAX} times within 24 hours")
-        })?;
+        ensure(
+            !limits || stream.rescaled.len() < RESCALES_MAX,
+            Kind::LimitExceeded,
+            || format!("the shard count was updated {RESCALES_MAX} times within 24 hours"),
+        )?;
         let steps = uniform(stream, target);
-        let (stream_name, stream_arn) = (stream.name.clone(), arn(&stream.name));
+        let (stream_name, stream_arn) = (stream.name.clone(), stream.arn.clone());
         self.has_room(target.saturating_sub(present))?;
         self.stream(&request)?.rescaled.push_back(now);
         self.begin(&request, steps)?;
@@ -111,9 +115,10 @@ fn open_shard<'a>(stream: &'a Stream, id: &str, now: u64) -> Result<&'a Shard> {
 }
 
 /// The steps from the present open shards to `target` even ones: split wherever an even range begins inside of a shard,
-/// then merge what lies within the same even range.
+/// then merge what lies within the same even range. A shard that begins almost where an even range does begins there, so
+/// that ranges that were cut and cut again do not differ by slivers of a few keys.
 fn uniform(stream: &Stream, target: usize) -> Vec<Reshard> {
-    let starts = starts(target);
+    let starts = aligned(starts(target), stream);
     let mut next = u32::try_from(stream.shards.len()).expect("a stream has less than 2^32 shards");
     let mut steps = Vec::new();
     // The pieces in the order of their hash keys: first key and shard number.
@@ -141,4 +146,16 @@ fn uniform(stream: &Stream, target: usize) -> Vec<Reshard> {
         }
     }
     steps
+}
+
+/// Moves each start to the first key of an open shard that is next to it, if there is one.
+fn aligned(starts: Vec<u128>, stream: &Stream) -> Vec<u128> {
+    // Two starts are at least 2^128 / 10,000 keys apart, so that no two of them move to the same key.
+    let near = u128::MAX / starts.len() as u128 / SLIVER;
+    let align = |start: u128| {
+        let around = start.saturating_sub(near)..=start.saturating_add(near);
+        let closest = stream.open.range(around).map(|(&first, _)| first);
+        closest.min_by_key(|first| first.abs_diff(start)).unwrap_or(start)
+    };
+    starts.into_iter().map(align).collect()
 }

@@ -16,7 +16,7 @@ pub(super) struct HashRange {
 }
 
 impl HashRange {
-    /// Cuts the whole space into `count` ranges that differ by one key at most.
+    /// Cuts the whole space into `count` ranges of floor(2^128 / count) keys; the last one takes the rest as well.
     pub(super) fn even(count: usize) -> Vec<Self> {
         let starts = starts(count);
         let ends = starts.iter().skip(1).map(|start| start - 1).chain([u128::MAX]);
@@ -28,17 +28,12 @@ impl HashRange {
     }
 }
 
-/// The first hash key of each of `count` even ranges.
+/// The first hash key of each of `count` ranges as Kinesis cuts them.
 pub(super) fn starts(count: usize) -> Vec<u128> {
     let count = count as u128;
-    // 2^128 / count without overflow: quotient and remainder of 2^128 - 1, then one more.
-    let (quotient, rest) = (u128::MAX / count, u128::MAX % count + 1);
-    let (quotient, rest) = if rest == count {
-        (quotient.wrapping_add(1), 0)
-    } else {
-        (quotient, rest)
-    };
-    (0..count).map(|n| quotient.wrapping_mul(n) + rest.min(n)).collect()
+    // floor(2^128 / count) without overflow. Zero stands for 2^128 itself, the width of a single range.
+    let width = (u128::MAX / count).wrapping_add(u128::from(u128::MAX % count == count - 1));
+    (0..count).map(|n| width.wrapping_mul(n)).collect()
 }
 
 /// The hash key of a partition key.
@@ -72,7 +67,10 @@ pub(super) struct Closed {
     pub(super) position: Position,
 }
 
-/// The rates of one shard.
+/// Data and partition keys that a shard takes per second.
+pub(super) const PUT_BYTES_PER_SECOND: u32 = 1 << 20;
+
+/// The rates of one shard: <https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rates {
     pub(super) put_bytes: Bucket,
@@ -84,7 +82,7 @@ pub(super) struct Rates {
 
 impl Rates {
     const FULL: Self = Self {
-        put_bytes: Bucket::full(1 << 20),
+        put_bytes: Bucket::full(PUT_BYTES_PER_SECOND),
         put_records: Bucket::full(1_000),
         get_calls: Bucket::full(5),
         get_bytes: Bucket::full(2 << 20),
@@ -105,6 +103,8 @@ pub(super) struct Shard {
     pub(super) closed: Option<Closed>,
     /// Ordered by position, and so by arrival.
     pub(super) records: VecDeque<Arc<Record>>,
+    /// The position right after the last record that was forgotten.
+    pub(super) trimmed: Position,
     pub(super) rates: Rates,
 }
 
@@ -120,6 +120,7 @@ impl Shard {
             start,
             closed,
             records,
+            trimmed: Position::START,
             rates,
         }
     }
@@ -173,9 +174,31 @@ mod tests {
                 ranges.windows(2).all(|pair| pair[0].last + 1 == pair[1].first),
                 "{count}"
             );
-            let widths = || ranges.iter().map(|range| range.last - range.first);
-            assert!(widths().max().unwrap() - widths().min().unwrap() <= 1, "{count}");
+            let widths: Vec<u128> = ranges.iter().map(|range| range.last - range.first).collect();
+            let (last, others) = widths.split_last().unwrap();
+            assert!(others.iter().all(|width| *width == widths[0]), "{count}");
+            assert!((0..count as u128).contains(&(last - widths[0])), "{count}");
         }
+    }
+
+    /// The example of <https://docs.aws.amazon.com/cli/latest/reference/kinesis/describe-stream.html>
+    #[test]
+    fn three_ranges_are_those_of_the_documentation() {
+        let ranges: Vec<(u128, u128)> = HashRange::even(3)
+            .iter()
+            .map(|range| (range.first, range.last))
+            .collect();
+        assert_eq!(
+            ranges,
+            [
+                (0, 113_427_455_640_312_821_154_458_202_477_256_070_484),
+                (
+                    113_427_455_640_312_821_154_458_202_477_256_070_485,
+                    226_854_911_280_625_642_308_916_404_954_512_140_969
+                ),
+                (226_854_911_280_625_642_308_916_404_954_512_140_970, u128::MAX),
+            ]
+        );
     }
 
     #[test]

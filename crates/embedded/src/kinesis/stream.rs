@@ -59,6 +59,7 @@ pub(super) struct Due {
 #[derive(Debug)]
 pub(super) struct Stream {
     pub(super) name: String,
+    pub(super) arn: String,
     pub(super) created: u64,
     /// Tells a stream from another one that had its name.
     pub(super) incarnation: u64,
@@ -66,6 +67,8 @@ pub(super) struct Stream {
     pub(super) status: Status,
     pub(super) due: Option<Due>,
     pub(super) retention_hours: u64,
+    /// The most data and partition key that a record may have, in KiB.
+    pub(super) max_record_kib: u64,
     pub(super) tags: BTreeMap<String, String>,
     /// Indexed by number; a shard past retention keeps its entry but is not shown.
     pub(super) shards: Vec<Shard>,
@@ -85,15 +88,17 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new(name: String, created: u64, incarnation: u64, on_demand: bool, open: Due) -> Self {
+    pub(super) fn new(name: String, arn: String, created: u64, incarnation: u64, on_demand: bool, open: Due) -> Self {
         Self {
             name,
+            arn,
             created,
             incarnation,
             on_demand,
             status: Status::Creating,
             due: Some(open),
             retention_hours: 24,
+            max_record_kib: 1_024,
             tags: BTreeMap::new(),
             shards: Vec::new(),
             open: BTreeMap::new(),
@@ -135,7 +140,7 @@ impl Stream {
     pub(super) fn trim(&mut self, now: u64, bytes_max: u64) {
         let horizon = self.horizon(now);
         while let Some(&number) = self.kept.front() {
-            let records = &mut self.shards[number as usize].records;
+            let records = &self.shards[number as usize].records;
             let oldest = records.front().expect("a shard holds what the stream keeps of it");
             let expired = oldest.arrived < horizon;
             if !expired && self.weight <= bytes_max {
@@ -146,10 +151,28 @@ impl Stream {
                 let stream = &self.name;
                 tracing::warn!(%stream, bytes_max, "oldest records go before their retention ends");
             }
-            self.weight -= oldest.weight();
-            records.pop_front();
-            self.kept.pop_front();
+            self.forget_oldest();
         }
+    }
+
+    /// Forgets all records that it has, as if their retention had passed. Returns how many they were.
+    pub(super) fn forget(&mut self) -> usize {
+        let count = self.kept.len();
+        while !self.kept.is_empty() {
+            self.forget_oldest();
+        }
+        count
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(number) = self.kept.pop_front() else { return };
+        let shard = &mut self.shards[number as usize];
+        let oldest = shard
+            .records
+            .pop_front()
+            .expect("a shard holds what the stream keeps of it");
+        shard.trimmed = oldest.position.next();
+        self.weight -= oldest.weight();
     }
 
     /// Carries out what is due. `false` when the stream is gone.
@@ -204,6 +227,11 @@ impl Stream {
         let drawn = self.next;
         self.next = drawn.next();
         drawn
+    }
+
+    /// Draws only positions at or after this one from now on.
+    pub(super) fn start_after(&mut self, position: Position) {
+        self.next = self.next.max(position);
     }
 
     /// The position that will be drawn next: all that comes is at or after it.

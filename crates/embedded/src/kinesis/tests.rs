@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::{Settings, Streams};
+use crate::tenant::Tenant;
 
 const START: u64 = 1_790_000_000_000;
 const DELAY: u64 = 50;
@@ -18,6 +19,7 @@ const DELAY: u64 = 50;
 /// A client with a clock of its own.
 struct Client {
     streams: Streams,
+    tenant: Tenant,
     now: u64,
 }
 
@@ -37,6 +39,7 @@ impl Client {
         };
         Self {
             streams: Streams::new(settings),
+            tenant: Tenant::default(),
             now: START,
         }
     }
@@ -50,7 +53,8 @@ impl Client {
     }
 
     fn call(&self, api: &str, request: Value) -> Result<Value, String> {
-        let answer = self.streams.call(api, request.to_string().as_bytes(), self.now);
+        let body = request.to_string();
+        let answer = self.streams.call(&self.tenant, api, body.as_bytes(), self.now);
         match answer.error {
             Some(error) => Err(error),
             None if answer.body.is_empty() => Ok(Value::Null),
@@ -190,13 +194,134 @@ fn records_and_closed_shards_go_past_retention() {
 }
 
 #[test]
-fn a_stream_made_again_knows_no_iterator_of_the_old_one() {
-    let mut client = Client::with_stream(false, 2);
-    let iterator = client.iterator("shardId-000000000001", "LATEST");
-    client.ok("DeleteStream", json!({ "StreamName": "s" }));
-    client.now += DELAY;
-    client.ok("CreateStream", json!({ "StreamName": "s", "ShardCount": 1 }));
-    client.now += DELAY;
-    let old = client.call("GetRecords", json!({ "ShardIterator": iterator }));
-    assert_eq!(old, Err("ResourceNotFoundException".to_owned()));
+fn a_stream_made_again_knows_nothing_of_the_old_one() {
+    for pause in [0, 10_000] {
+        let mut client = Client::delayed(false, 0);
+        let create = json!({ "StreamName": "s", "ShardCount": 1 });
+        let (shard, again) = ("shardId-000000000000", create.clone());
+        client.ok("CreateStream", create);
+        let created = |client: &Client| {
+            let summary = client.ok("DescribeStreamSummary", json!({ "StreamName": "s" }));
+            summary["StreamDescriptionSummary"]["StreamCreationTimestamp"]
+                .as_f64()
+                .unwrap()
+        };
+        let (old, first) = (client.put("a", "old"), created(&client));
+        let iterator = client.iterator(shard, "LATEST");
+        client.ok("DeleteStream", json!({ "StreamName": "s" }));
+        client.now += pause;
+        client.ok("CreateStream", again);
+        let gone = client.call("GetRecords", json!({ "ShardIterator": iterator }));
+        assert_eq!(gone, Err("ResourceNotFoundException".to_owned()));
+        let number = |put: &Value| put["SequenceNumber"].as_str().unwrap().to_owned();
+        for kind in ["AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER"] {
+            let request = json!({
+                "StreamName": "s", "ShardId": shard, "ShardIteratorType": kind, "StartingSequenceNumber": number(&old),
+            });
+            assert_eq!(
+                client.call("GetShardIterator", request),
+                Err("InvalidArgumentException".to_owned())
+            );
+        }
+        let new = client.put("a", "new");
+        assert!(number(&new) > number(&old), "after {pause} ms");
+        assert_eq!(created(&client) - first, pause as f64 / 1_000.0);
+    }
+}
+
+#[test]
+fn a_trimmed_position_goes_on_at_the_oldest_record_or_stalls_when_told_to() {
+    let client = Client::with_stream(false, 1);
+    let shard = "shardId-000000000000";
+    let numbers: Vec<Value> = ["a", "b"]
+        .map(|data| client.put("k", data)["SequenceNumber"].clone())
+        .to_vec();
+    let after = |number: &Value| {
+        let request = json!({
+            "StreamName": "s", "ShardId": shard, "ShardIteratorType": "AFTER_SEQUENCE_NUMBER",
+            "StartingSequenceNumber": number,
+        });
+        client.ok("GetShardIterator", request)["ShardIterator"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(client.streams.trim("s"), Some(2));
+    assert_eq!(client.streams.trim("missing"), None);
+    client.put("k", "c");
+    let stalled = |iterator: &str| {
+        let body = json!({ "ShardIterator": iterator }).to_string();
+        let answer = client
+            .streams
+            .call_stalled(&client.tenant, "GetRecords", body.as_bytes(), client.now);
+        serde_json::from_slice::<Value>(&answer.body).unwrap()
+    };
+    // `b`, which comes after `a`, is gone; nothing after `b` is.
+    let mut iterator = after(&numbers[0]);
+    for _ in 0..3 {
+        let answer = stalled(&iterator);
+        assert_eq!(answer["Records"].as_array().unwrap().len(), 0);
+        assert_eq!(answer["MillisBehindLatest"], 86_400_000);
+        iterator = answer["NextShardIterator"].as_str().unwrap().to_owned();
+    }
+    assert_eq!(text(&client.get(&iterator)["Records"][0]["Data"]), "c");
+    for iterator in [after(&numbers[1]), client.iterator(shard, "TRIM_HORIZON")] {
+        assert_eq!(text(&stalled(&iterator)["Records"][0]["Data"]), "c");
+    }
+}
+
+#[test]
+fn each_account_and_region_has_streams_of_its_own() {
+    let mut client = Client::with_stream(false, 1);
+    let arn = |client: &Client| {
+        let summary = client.ok("DescribeStreamSummary", json!({ "StreamName": "s" }));
+        summary["StreamDescriptionSummary"]["StreamARN"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(arn(&client), "arn:aws:kinesis:us-east-1:000000000000:stream/s");
+    let foreign = client.iterator("shardId-000000000000", "LATEST");
+    for (account, region, expected) in [
+        (
+            "000000000000",
+            "eu-central-1",
+            "arn:aws:kinesis:eu-central-1:000000000000:stream/s",
+        ),
+        (
+            "123456789012",
+            "us-east-1",
+            "arn:aws:kinesis:us-east-1:123456789012:stream/s",
+        ),
+        (
+            "000000000000",
+            "cn-north-1",
+            "arn:aws-cn:kinesis:cn-north-1:000000000000:stream/s",
+        ),
+    ] {
+        client.tenant = Tenant {
+            account: account.to_owned(),
+            region: region.to_owned(),
+        };
+        let not_found = Err("ResourceNotFoundException".to_owned());
+        assert_eq!(
+            client.call("DescribeStreamSummary", json!({ "StreamName": "s" })),
+            not_found
+        );
+        client.ok("CreateStream", json!({ "StreamName": "s", "ShardCount": 1 }));
+        client.now += DELAY;
+        assert_eq!(arn(&client), expected);
+        client.ok("ListShards", json!({ "StreamARN": expected }));
+        let elsewhere = json!({ "StreamARN": "arn:aws:kinesis:us-west-2:000000000000:stream/s" });
+        assert_eq!(client.call("ListShards", elsewhere), not_found);
+        let get = client.call("GetRecords", json!({ "ShardIterator": foreign }));
+        assert_eq!(get, not_found);
+    }
+    let wrong = |request: Value| client.call("ListShards", request).unwrap_err();
+    assert_eq!(wrong(json!({ "StreamARN": "s" })), "ValidationException");
+    let other = "arn:aws-cn:kinesis:cn-north-1:000000000000:stream/s";
+    assert_eq!(
+        wrong(json!({ "StreamARN": other, "StreamName": "t" })),
+        "InvalidArgumentException"
+    );
 }

@@ -33,7 +33,12 @@ macro_rules! on_stream {
 
 on_stream! {
     AddTags { tags: BTreeMap<String, String>, }
-    CreateStream { shard_count: Option<i64>, stream_mode_details: Option<StreamMode>, tags: Option<BTreeMap<String, String>>, }
+    CreateStream {
+        shard_count: Option<i64>,
+        stream_mode_details: Option<StreamMode>,
+        tags: Option<BTreeMap<String, String>>,
+        max_record_size_in_ki_b: Option<i64>,
+    }
     DeleteStream {}
     DescribeStream { limit: Option<i64>, exclusive_start_shard_id: Option<String>, }
     DescribeStreamSummary {}
@@ -56,6 +61,7 @@ on_stream! {
     RemoveTags { tag_keys: Vec<String>, }
     Retention { retention_period_hours: i64, }
     SplitShard { shard_to_split: String, new_starting_hash_key: String, }
+    UpdateMaxRecordSize { max_record_size_in_ki_b: i64, }
     UpdateShardCount { target_shard_count: i64, scaling_type: String, }
 }
 
@@ -280,6 +286,8 @@ pub(super) struct Description {
     pub(super) open_shard_count: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) consumer_count: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) max_record_size_in_ki_b: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]

@@ -50,20 +50,21 @@ fn a_split_shard_ends_and_names_its_children() {
     assert!(shards[1..].iter().all(|child| start(child).as_str() > parent_end));
 }
 
+fn update(count: usize) -> Value {
+    json!({ "StreamName": "s", "TargetShardCount": count, "ScalingType": "UNIFORM_SCALING" })
+}
+
 #[test]
 fn the_shard_count_is_updated_evenly_and_ten_times_a_day() {
-    let mut client = Client::with_stream(false, 4);
-    let update =
-        |count: usize| json!({ "StreamName": "s", "TargetShardCount": count, "ScalingType": "UNIFORM_SCALING" });
-    assert_eq!(
-        client.call("UpdateShardCount", update(9)),
-        Err("InvalidArgumentException".to_owned())
-    );
-    assert_eq!(
-        client.call("UpdateShardCount", update(1)),
-        Err("InvalidArgumentException".to_owned())
-    );
+    let mut client = Client::with_stream(true, 4);
+    for count in [9, 1] {
+        assert_eq!(
+            client.call("UpdateShardCount", update(count)),
+            Err("InvalidArgumentException".to_owned())
+        );
+    }
     for count in [8, 4, 7, 5, 10, 6, 3, 2, 1, 2] {
+        client.now += 1_000;
         client.ok("UpdateShardCount", update(count));
         client.now += DELAY;
         let open: Vec<u128> = client
@@ -73,14 +74,82 @@ fn the_shard_count_is_updated_evenly_and_ten_times_a_day() {
             .map(|s| range(s).1 - range(s).0)
             .collect();
         assert_eq!(open.len(), count);
-        assert!(open.iter().max().unwrap() - open.iter().min().unwrap() <= 1);
+        let (least, most) = (open.iter().min().unwrap(), open.iter().max().unwrap());
+        assert!(most - least <= most / 100_000, "{count}: {least} to {most}");
     }
+    client.now += 1_000;
     assert_eq!(
         client.call("UpdateShardCount", update(4)),
         Err("LimitExceededException".to_owned())
     );
     client.now += 24 * 3_600_000;
     client.ok("UpdateShardCount", update(4));
+    // Without limits nobody counts.
+    let mut client = Client::with_stream(false, 1);
+    for count in [2, 1].repeat(8) {
+        client.ok("UpdateShardCount", update(count));
+        client.now += DELAY;
+    }
+}
+
+#[test]
+fn the_shard_count_is_updated_by_the_fewest_splits_and_merges() {
+    let check = |counts: &[usize], splits: usize, merges: usize| {
+        let mut client = Client::with_stream(false, counts[0]);
+        let mut before = Vec::new();
+        for &count in &counts[1..] {
+            before = client.shards();
+            client.ok("UpdateShardCount", update(count));
+            client.now += DELAY;
+        }
+        let shards = client.shards();
+        let made = &shards[before.len()..];
+        let merged = made
+            .iter()
+            .filter(|shard| !shard["AdjacentParentShardId"].is_null())
+            .count();
+        assert_eq!(((made.len() - merged) / 2, merged), (splits, merges), "{counts:?}");
+        assert_eq!(
+            shards.iter().filter(|shard| is_open(shard)).count(),
+            counts[counts.len() - 1]
+        );
+        // The narrowest piece that two different counts can leave between them.
+        let narrowest = u128::MAX / 20_000;
+        let sliver = shards.iter().find(|shard| range(shard).1 - range(shard).0 < narrowest);
+        assert_eq!(sliver, None, "{counts:?}");
+    };
+    for n in [1, 2, 3, 5, 6, 7, 10, 12, 20, 64, 100] {
+        check(&[n, 2 * n], n, 0);
+        check(&[2 * n, n], 0, n);
+        check(&[n, 2 * n, n], 0, n);
+        check(&[n, 2 * n, n, 2 * n], n, 0);
+    }
+    // Of the new bounds those that are not there are split, of the old ones those that go are merged.
+    check(&[4, 5], 4, 3);
+    check(&[5, 4], 3, 4);
+    check(&[4, 6], 4, 2);
+    check(&[20, 30], 20, 10);
+    check(&[30, 20], 10, 20);
+    check(&[3, 5, 10], 5, 0);
+    check(&[7, 7], 0, 0);
+    check(&[20, 21, 20], 19, 20);
+}
+
+#[test]
+fn ranges_cut_by_hand_are_left_alone_where_they_are_even() {
+    let mut client = Client::with_stream(false, 1);
+    let middle = 1u128 << 127;
+    // One key off, as a caller computes it who halves the last key.
+    let split = json!({
+        "StreamName": "s", "ShardToSplit": "shardId-000000000000", "NewStartingHashKey": (middle - 1).to_string(),
+    });
+    client.ok("SplitShard", split);
+    client.now += DELAY;
+    client.ok("UpdateShardCount", update(4));
+    client.now += DELAY;
+    let shards = client.shards();
+    assert_eq!(shards.len(), 1 + 2 + 4);
+    assert!(shards.iter().all(|shard| shard["AdjacentParentShardId"].is_null()));
 }
 
 #[derive(Clone, Debug)]

@@ -187,6 +187,11 @@ impl<R: Rows> Ledger<R> {
     pub(crate) async fn close(&self) -> usize {
         self.each(|ledger, entry| async move { drop(ledger.flush(&entry).await) })
             .await;
+        self.unwritten()
+    }
+
+    /// How many rows have changed and are not written.
+    pub(crate) fn unwritten(&self) -> usize {
         self.snapshot().iter().filter(|entry| entry.dirty()).count()
     }
 

@@ -33,6 +33,9 @@ const TABLES: &str = "lease table and workers' table";
 const STREAM: &str = "stream";
 const GROUP: &str = "first look at the other workers";
 
+/// The part of the grace period that is left for the last audit rows; at most an eighth of it.
+const LAST_WRITES: Duration = Duration::from_secs(1);
+
 /// What the count of requests holds.
 const REQUESTS: &str = "Requests to AWS, retries included";
 
@@ -91,7 +94,11 @@ pub(crate) async fn run(args: Args, stop: Stop) -> Result<(), Error> {
         () = stop.leave.cancelled() => return Ok(()),
     };
     started?;
-    identity.register(&clients.facts(&settings.application)).await?;
+    let facts = clients.facts(&settings.application);
+    tokio::select! {
+        registered = identity.register(&facts) => registered?,
+        () = stop.leave.cancelled() => return Ok(()),
+    }
     tasks.spawn(count(
         handle.subscribe(),
         handle.clone(),
@@ -114,15 +121,27 @@ pub(crate) async fn run(args: Args, stop: Stop) -> Result<(), Error> {
         tasks.spawn(chaos::obey(store, identity.clone(), background.clone()));
     }
 
-    let facts = clients.facts(&settings.application);
-    let ended = until_stopped(worker, &handle, &settings, &facts, &stop).await;
+    let (ended, end_by) = until_stopped(worker, &handle, &settings, &facts, &stop).await;
     background.cancel();
-    while let Some(joined) = tasks.join_next().await {
-        if let Err(error) = joined {
-            error!(%error, "background task failed");
+    let joined = async {
+        while let Some(joined) = tasks.join_next().await {
+            if let Err(error) = joined {
+                error!(%error, "background task failed");
+            }
         }
+    };
+    // A task may be waiting for a response that never comes. The last writes need their share of the time.
+    let now = Instant::now();
+    if tokio::time::timeout_at(now + end_by.saturating_duration_since(now) / 2, joined)
+        .await
+        .is_err()
+    {
+        tasks.shutdown().await;
     }
-    let unwritten = ledger.close().await;
+    let unwritten = match tokio::time::timeout_at(end_by, ledger.close()).await {
+        Ok(unwritten) => unwritten,
+        Err(_) => ledger.unwritten(),
+    };
     if unwritten > 0 {
         error!(
             rows = unwritten,
@@ -133,14 +152,14 @@ pub(crate) async fn run(args: Args, stop: Stop) -> Result<(), Error> {
     ended
 }
 
-/// The worker, until it ends by itself or its time to leave is over.
+/// The worker, until it ends by itself or its time to leave is over; and when the process must have ended.
 async fn until_stopped<S, R, F>(
     worker: Worker<S, R, F>,
     handle: &WorkerHandle,
     settings: &Settings,
     facts: &Facts,
     stop: &Stop,
-) -> Result<(), Error>
+) -> (Result<(), Error>, Instant)
 where
     S: kinex_kcl::ports::LeaseStore,
     R: kinex_kcl::ports::StreamReader,
@@ -148,30 +167,32 @@ where
 {
     let running = worker.run();
     tokio::pin!(running);
+    let deadline;
     let ended = tokio::select! {
-        ended = &mut running => return finished(ended),
-        () = stop.quit.cancelled() => return Ok(()),
+        ended = &mut running => return (finished(ended), Instant::now() + settings.grace),
+        () = stop.quit.cancelled() => return (Ok(()), Instant::now() + LAST_WRITES),
         () = stop.leave.cancelled() => {
-            let deadline = Instant::now() + settings.grace;
+            deadline = Instant::now() + settings.grace;
             let leaving = async {
                 let departure = settings.leaving.choose(&handle.status().worker, facts).await;
                 handle.shutdown(departure).await;
                 (&mut running).await
             };
             tokio::select! {
-                ended = tokio::time::timeout_at(deadline, leaving) => ended,
-                () = stop.quit.cancelled() => return Ok(()),
+                ended = tokio::time::timeout_at(deadline - LAST_WRITES.min(settings.grace / 8), leaving) => ended,
+                () = stop.quit.cancelled() => return (Ok(()), Instant::now() + LAST_WRITES),
             }
         }
     };
-    match ended {
+    let ended = match ended {
         Ok(ended) => finished(ended),
         Err(_) => {
             let left = handle.status().holds.len();
-            error!(leases = left, grace = ?settings.grace, "still leaving at the end of the grace period: ends all the same");
+            error!(leases = left, grace = ?settings.grace, "still leaving at the end of the grace period: exiting anyway");
             Ok(())
         }
-    }
+    };
+    (ended, deadline)
 }
 
 fn finished(ended: Result<kinex_kcl::Ended, kinex_kcl::Error>) -> Result<(), Error> {

@@ -342,6 +342,24 @@ async fn a_processor_that_hangs_is_given_up_within_the_grace_period() {
     next.leave().await.0.unwrap();
 }
 
+/// Every request to the tables or to the stream waits for a response that never comes.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_worker_leaves_within_its_grace_period_whatever_is_unreachable() {
+    for service in [Service::DynamoDb, Service::Kinesis] {
+        let world = World::start().await;
+        let set = ["drain_timeout_millis=1000", "grace_period_millis=3000"];
+        let consumer = world.consumer("pod-0", &set).start();
+        let (producer, _) = world.produce(40, 100.0);
+        producer.await.unwrap().unwrap();
+        world.delivered(40).await;
+        world.endpoints.faults().add(Rule::new(service, "*", Fault::BlackHole));
+        let (ended, took) = consumer.leave().await;
+        ended.unwrap();
+        // The period itself, and what a busy machine needs to wake everybody; a single request would last longer.
+        assert!(took < Duration::from_secs(8), "{service:?}: {took:?}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_second_process_of_the_same_name_is_told_about_the_first() {
     let world = World::start().await;

@@ -47,6 +47,7 @@ pub(crate) struct Meters {
     dropped: Family<Reason, Counter>,
     halted: Counter,
     drain_timeouts: Counter,
+    batches_cut: Family<Reason, Counter>,
     unreadable: Counter,
     events_missed: Counter,
 }
@@ -70,6 +71,7 @@ impl Default for Meters {
             dropped: Family::default(),
             halted: Counter::default(),
             drain_timeouts: Counter::default(),
+            batches_cut: Family::default(),
             unreadable: Counter::default(),
             events_missed: Counter::default(),
         };
@@ -91,6 +93,9 @@ impl Default for Meters {
         }
         for outcome in ["ok", "refused", "failed"] {
             meters.audit_writes.get_or_create_owned(&OutcomeLabel { outcome });
+        }
+        for reason in ["window", "drain-timeout", "lost"] {
+            meters.batches_cut.get_or_create_owned(&Reason { reason });
         }
         for write in ["take", "ask", "renew", "reclaim"] {
             meters.conflicts.get_or_create_owned(&Write { write });
@@ -118,6 +123,7 @@ impl Meters {
             dropped,
             halted,
             drain_timeouts,
+            batches_cut,
             unreadable,
             events_missed,
         } = self.clone();
@@ -173,6 +179,11 @@ impl Meters {
             "Processors that did not come to a rest in time",
             drain_timeouts,
         );
+        registry.register(
+            "batches_cut",
+            "Batches that were given up before they were processed, whose records come again",
+            batches_cut,
+        );
         registry.register("lease_rows_unreadable", "Lease rows that were skipped", unreadable);
         registry.register(
             "events_missed",
@@ -227,6 +238,7 @@ impl Meters {
                 self.dropped.get_or_create(&Reason { reason }).inc_by(*records);
             }
             WorkerEvent::DrainTimedOut { .. } => drop(self.drain_timeouts.inc()),
+            WorkerEvent::BatchCut { reason, .. } => drop(self.batches_cut.get_or_create(&Reason { reason }).inc()),
             WorkerEvent::UnreadableLease { .. } => drop(self.unreadable.inc()),
             _ => {}
         }

@@ -125,7 +125,7 @@ impl Settings {
         protocol
             .and(worker)
             .map_err(|text| Error::Settings(in_our_words(&text)))?;
-        let drain = self.worker.drain_timeout;
+        let drain = self.worker.protocol.drain_timeout;
         let rules = [
             (
                 drain < self.grace,
@@ -210,7 +210,6 @@ fn worker(keys: &Keys) -> Result<WorkerConfig, Error> {
         slow_call_after: over(base.slow_call_after, keys.slow_call_millis),
         retry_pause: over(base.retry_pause, keys.retry_pause_millis),
         retry_pause_max: over(base.retry_pause_max, keys.retry_pause_max_millis),
-        drain_timeout: over(base.drain_timeout, keys.drain_timeout_millis),
         // A renewal that hangs is sent again twice before its window ends.
         request_timeout: over(
             base.request_timeout.min(protocol.failover_after * 3 / 10),
@@ -239,6 +238,7 @@ fn protocol(keys: &Keys) -> Result<ProtocolConfig, Error> {
         margin: over(failover_after / 100, keys.clock_margin_millis),
         poll_every,
         settle_for,
+        drain_timeout: over(base.drain_timeout, keys.drain_timeout_millis),
         handoff_timeout: over(
             base.handoff_timeout.max(failover_after * 3),
             keys.handoff_timeout_millis,

@@ -29,6 +29,7 @@ pub(crate) fn expression(write: &LeaseWrite) -> Expression {
         } => ask(key, from, to, Some(gone), *epoch),
         LeaseWrite::Reclaim { key, by, gone } => reclaim(key, by, gone),
         LeaseWrite::Renew { key, by } => owned(key, by).count(COUNTER),
+        LeaseWrite::Extend { key, by } => yielded(key, by).count(COUNTER),
         LeaseWrite::Yield { key, by, checkpoint } => {
             // The copy of an attribute that is not there would be an error, not a refusal.
             let next = yielded(key, by).when(&format!("attribute_exists(#{NEXT_INCARNATION})"));
@@ -120,7 +121,7 @@ fn owned(key: &ShardId, by: &Fence) -> Expression {
         .when_count_is(EPOCH, by.epoch.0)
 }
 
-/// The present owner ends a hand-off.
+/// The process has the lease, and another worker has asked for it.
 fn yielded(key: &ShardId, by: &Fence) -> Expression {
     row(key)
         .when_is(CHECKPOINT_OWNER, Some(s(&by.worker)))
@@ -279,6 +280,10 @@ mod tests {
                 gone: "new-1".into(),
             },
             LeaseWrite::Renew {
+                key: key.clone(),
+                by: fence("old", 41),
+            },
+            LeaseWrite::Extend {
                 key: key.clone(),
                 by: fence("old", 41),
             },

@@ -13,7 +13,7 @@ pub enum State {
     Delivering,
     /// The window ended. Delivery rests until a renewal of the lease row succeeds.
     Lapsed,
-    /// The processor finishes what is in flight; the window grows no more.
+    /// The processor finishes what is in flight; until the drain timeout the window may grow, and nothing new is delivered.
     Draining(Why),
     /// Nothing is in flight any more; the write that gives the lease away is due.
     Drained(Why, Option<Checkpoint>),

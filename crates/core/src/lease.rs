@@ -224,6 +224,13 @@ pub enum LeaseWrite {
         /// The owner.
         by: Fence,
     },
+    /// Proves that the owner still has a lease that another worker has asked for, while it finishes the batch in flight.
+    Extend {
+        /// The lease.
+        key: ShardId,
+        /// The present owner.
+        by: Fence,
+    },
     /// Ends a hand-off: the final checkpoint and the transfer in one write.
     Yield {
         /// The lease.
@@ -277,6 +284,7 @@ impl LeaseWrite {
             | Self::AskOver { key, .. }
             | Self::Reclaim { key, .. }
             | Self::Renew { key, .. }
+            | Self::Extend { key, .. }
             | Self::Yield { key, .. }
             | Self::Release { key, .. }
             | Self::Checkpoint { key, .. }
@@ -293,6 +301,7 @@ impl LeaseWrite {
             Self::AskOver { .. } => "ask-over",
             Self::Reclaim { .. } => "reclaim",
             Self::Renew { .. } => "renew",
+            Self::Extend { .. } => "extend",
             Self::Yield { .. } => "yield",
             Self::Release { .. } => "release",
             Self::Checkpoint { .. } => "checkpoint",
@@ -345,7 +354,9 @@ impl LeaseWrite {
                     && row.checkpoint_owner.is_none()
                     && row.epoch == by.epoch
             }
-            Self::Yield { by, .. } => row.checkpoint_owner.as_ref() == Some(&by.worker) && row.held_by(by),
+            Self::Extend { by, .. } | Self::Yield { by, .. } => {
+                row.checkpoint_owner.as_ref() == Some(&by.worker) && row.held_by(by)
+            }
             Self::Checkpoint { by, checkpoint, .. } => row.held_by(by) && row.checkpoint.may_become(checkpoint),
             Self::Delete { epoch, .. } => row.finished() && row.epoch == *epoch,
         }
@@ -371,7 +382,7 @@ impl LeaseWrite {
                 row.next_incarnation = None;
                 row.counter += 1;
             }
-            Self::Renew { .. } => row.counter += 1,
+            Self::Renew { .. } | Self::Extend { .. } => row.counter += 1,
             Self::Yield { checkpoint, .. } => {
                 row.incarnation = row.next_incarnation.take();
                 row.change_owner();

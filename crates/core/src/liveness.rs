@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::id::{Incarnation, WorkerId};
-use crate::lease::Lease;
+use crate::lease::{Lease, Process};
 use crate::time::Moment;
 use crate::worker::{Departure, WorkerRow};
 
@@ -40,8 +40,12 @@ struct Sight {
 
 impl Sight {
     fn shows(&self, row: Option<&WorkerRow>) -> bool {
-        let token = |row: &WorkerRow| (row.incarnation.clone(), row.beat, row.gone());
-        self.row.as_ref().map(token) == row.map(token)
+        match (&self.row, row) {
+            (Some(had), Some(row)) => {
+                had.incarnation == row.incarnation && had.beat == row.beat && had.gone() == row.gone()
+            }
+            (had, row) => had.is_none() && row.is_none(),
+        }
     }
 }
 
@@ -101,11 +105,13 @@ impl Liveness {
     /// A read of the rows of all workers.
     pub fn saw_all(&mut self, rows: &[WorkerRow], sent: Moment, now: Moment) {
         let expected = std::mem::take(&mut self.expected);
+        // Thousands of rows of workers that left may still be there: no look-up here may walk through all of them.
+        let shown: BTreeSet<&WorkerId> = rows.iter().map(|row| &row.id).collect();
         let missing: BTreeSet<WorkerId> = self
             .sights
             .keys()
             .chain(&expected)
-            .filter(|id| !rows.iter().any(|row| row.id == **id))
+            .filter(|id| !shown.contains(id))
             .cloned()
             .collect();
         for id in missing {
@@ -187,6 +193,38 @@ impl Liveness {
             .unwrap_or(Moment::NEVER)
     }
 
+    /// The rows that may be removed: of processes that were first seen to be gone before `gone_before`, or whose beat has
+    /// stood still, as is proved, since before `silent_before`. A name that is reserved at `now` keeps its row.
+    pub fn removable(
+        &self,
+        now: Moment,
+        gone_before: Moment,
+        silent_before: Moment,
+    ) -> impl Iterator<Item = &WorkerRow> {
+        let old = move |sight: &&Sight| {
+            let Some(row) = &sight.row else { return false };
+            match row.departing {
+                Some(Departure::Reserve(window)) if row.departed && now < sight.since + window => false,
+                _ if row.gone() => sight.since < gone_before,
+                _ => sight.proved && sight.since < silent_before,
+            }
+        };
+        self.sights.values().filter(old).filter_map(|sight| sight.row.as_ref())
+    }
+
+    /// The row of this process has been removed, and nothing names the worker.
+    pub fn removed(&mut self, process: &Process) {
+        let same = |sight: &Sight| {
+            sight
+                .row
+                .as_ref()
+                .is_none_or(|row| row.incarnation == process.incarnation)
+        };
+        if self.sights.get(&process.worker).is_some_and(same) {
+            self.sights.remove(&process.worker);
+        }
+    }
+
     /// Forgets a worker without a row that no lease names any more.
     pub fn forget_missing(&mut self, named: impl Fn(&WorkerId) -> bool) {
         self.sights.retain(|id, sight| sight.row.is_some() || named(id));
@@ -196,7 +234,6 @@ impl Liveness {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::lease::Process;
 
     const F: Duration = Duration::from_secs(10);
 

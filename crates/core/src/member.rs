@@ -20,9 +20,11 @@ mod messages;
 mod moves;
 mod owned;
 mod planning;
+mod removal;
 mod round;
 #[cfg(test)]
 mod tests;
+mod unlisted;
 mod windows;
 mod wire;
 
@@ -223,6 +225,7 @@ impl Member {
             (_, Purpose::Confirm { owner, keys }) => self.owner_confirmed(now, sent, &owner, keys, reply),
             (_, Purpose::Owned { key, write }) => self.owned_written(now, sent, &key, write, reply),
             (_, Purpose::Move { key }) => self.move_answered(now, sent, &key, reply),
+            (_, Purpose::Remove(process)) => self.row_removed(&process, &reply),
             (_, Purpose::Depart) => self.depart_answered(now, reply),
         }
     }

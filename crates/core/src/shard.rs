@@ -189,8 +189,6 @@ pub enum Effect {
     ReportEnded,
     /// Tell the processor that the lease is lost.
     TellLost,
-    /// Put a new processor in the place of one that has had its last call.
-    Replace,
     /// Somebody must look at this shard: the call has failed once more than [`RetryPolicy::retries`], or a multiple of
     /// that. It goes on all the same.
     Alarm(Call),

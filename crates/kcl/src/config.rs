@@ -76,8 +76,6 @@ pub struct WorkerConfig {
     pub retry_pause: Duration,
     /// The longest pause between two retries.
     pub retry_pause_max: Duration,
-    /// How long a processor may take to come to a rest when its lease is asked for or the worker leaves.
-    pub drain_timeout: Duration,
     /// How long one request to the tables or the stream may take, reads of records excepted.
     pub request_timeout: Duration,
     /// How long one read of records may take; after one that took longer, fewer records are asked for.
@@ -121,8 +119,6 @@ impl Default for WorkerConfig {
             slow_call_after: Duration::from_secs(30),
             retry_pause: Duration::from_millis(100),
             retry_pause_max: Duration::from_secs(10),
-            // Less than the asker's patience (30 s), so that a slow processor still hands over in good order.
-            drain_timeout: Duration::from_secs(20),
             // Less than a third of F: a renewal that hangs is sent again twice before its window ends.
             request_timeout: Duration::from_secs(3),
             // A read of 10 MiB over a link of 4 Mbit/s.
@@ -163,7 +159,6 @@ impl WorkerConfig {
             slow_call_after,
             retry_pause,
             retry_pause_max,
-            drain_timeout,
             request_timeout,
             read_timeout,
             events_kept,
@@ -210,13 +205,6 @@ impl WorkerConfig {
             (
                 !slow_call_after.is_zero(),
                 "slow_call_after must be more than 0".to_owned(),
-            ),
-            (
-                *drain_timeout < protocol.handoff_timeout,
-                format!(
-                    "drain_timeout ({drain_timeout:?}) must be less than handoff_timeout ({:?})",
-                    protocol.handoff_timeout
-                ),
             ),
             (
                 !request_timeout.is_zero() && *request_timeout < protocol.failover_after,
@@ -311,8 +299,8 @@ mod tests {
             &["retry_pause (11s)", "retry_pause_max (10s)"],
         );
         check(
-            |config| config.drain_timeout = Duration::from_secs(30),
-            &["drain_timeout (30s)", "handoff_timeout (30s)"],
+            |config| config.protocol.drain_timeout = Duration::from_secs(30),
+            &["`drain_timeout` (30s)", "`handoff_timeout` (30s)"],
         );
         check(
             |config| config.request_timeout = Duration::from_secs(10),

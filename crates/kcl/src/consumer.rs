@@ -282,7 +282,20 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
                 epoch: self.hold.fence.epoch,
             });
         }
+        let reason = match event {
+            Event::Stopped(_) => "lost",
+            Event::DrainTimedOut => "drain-timeout",
+            _ => "window",
+        };
         let effects = self.table.on(clock::now(), event);
+        let in_hand = self.call.as_ref().is_some_and(|call| call.name == "process");
+        if in_hand && effects.contains(&Effect::Interrupt) {
+            self.board.tell(WorkerEvent::BatchCut {
+                shard: self.hold.key.clone(),
+                epoch: self.hold.fence.epoch,
+                reason,
+            });
+        }
         self.carry_out(effects).await;
         self.show_state();
     }
@@ -349,10 +362,6 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
                     self.send(Message::ShardEnded { hold }).await;
                 }
                 Effect::TellLost => self.tell_lost().await,
-                Effect::Replace => {
-                    self.settle_call().await;
-                    self.discard_processor();
-                }
                 Effect::Alarm(call) => self.board.tell(WorkerEvent::ShardFailing {
                     shard: self.hold.key.clone(),
                     call: name(&call),

@@ -358,7 +358,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
         self.inbox.close();
         while self.inbox.try_recv().is_ok() {}
         let told = async { while self.consumers.join_next().await.is_some() {} };
-        let _ = tokio::time::timeout(self.config.drain_timeout + GRACE, told).await;
+        let _ = tokio::time::timeout(self.config.protocol.drain_timeout + GRACE, told).await;
         match exit {
             Exit::Departed => Ok(Ended {
                 hung: std::mem::take(&mut self.hung),

@@ -85,6 +85,16 @@ pub enum WorkerEvent {
         /// The epoch of the lease.
         epoch: Epoch,
     },
+    /// A batch in the processor's hands was given up before it was processed; its records come again, here or at the next
+    /// owner.
+    BatchCut {
+        /// The shard.
+        shard: ShardId,
+        /// The epoch of the lease.
+        epoch: Epoch,
+        /// `window` (it ended before it could be extended), `drain-timeout`, or `lost` (another process has the lease).
+        reason: &'static str,
+    },
     /// A processor made a checkpoint, or tried to.
     Checkpointed {
         /// The shard.

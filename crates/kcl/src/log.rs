@@ -20,6 +20,7 @@ pub(crate) fn event(event: &WorkerEvent) {
         WorkerEvent::ProcessorFailed { .. }
         | WorkerEvent::DrainTimedOut { .. }
         | WorkerEvent::WindowLapsed { .. }
+        | WorkerEvent::BatchCut { .. }
         | WorkerEvent::BadAggregate { .. }
         | WorkerEvent::BehindHorizon { .. }
         | WorkerEvent::UnreadableLease { .. }

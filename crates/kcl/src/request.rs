@@ -25,7 +25,8 @@ pub(crate) async fn send<S: LeaseStore>(store: &S, board: &Board, within: Durati
             reply(board, "open-group", answer, Reply::Group)
         }
         Request::Members => {
-            let answer = board.ask("members", None, within, store.members()).await;
+            // Many pages too, when many workers have come and gone.
+            let answer = board.ask("members", None, within * SCAN, store.members()).await;
             reply(board, "members", answer, |(group, workers)| Reply::Members {
                 group,
                 workers,

@@ -493,7 +493,7 @@ async fn an_error_whose_text_panics_is_a_failure_like_others() {
 async fn a_call_that_never_returns_is_told_and_the_other_shards_go_on() {
     let mut world = World::new(2);
     world.config.slow_call_after = Duration::from_millis(200);
-    world.config.drain_timeout = Duration::from_millis(300);
+    world.config.protocol.drain_timeout = Duration::from_millis(300);
     world.probe.state(|state| state.hangs_on = Some("hang".into()));
     let shards = world.stream.open_shards();
     world.stream.put_into(&shards[0], "key", "hang".to_owned());

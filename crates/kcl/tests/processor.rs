@@ -275,7 +275,7 @@ async fn a_hanging_processor_does_not_keep_its_worker_from_leaving() {
         }
         Ok(())
     });
-    script.config.drain_timeout = std::time::Duration::from_millis(300);
+    script.config.protocol.drain_timeout = std::time::Duration::from_millis(300);
     let shards = script.stream.open_shards();
     script.stream.put_into(&shards[0], "key", "hang");
     script.stream.put_into(&shards[1], "key", "fine");

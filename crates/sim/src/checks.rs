@@ -149,6 +149,10 @@ impl Audit {
             Entry::Opened { shard, parents } => self.shard(shard).parents.clone_from(parents),
             Entry::Closed { shard, records } => self.shard(shard).closed = Some(*records),
             Entry::Deliver { by, shard, from, to } => self.delivered(by.epoch, shard, *from, *to),
+            Entry::Cut { by, shard, from } => {
+                self.stats.cut += 1;
+                self.shard(shard).by_epoch.insert(by.epoch, *from);
+            }
             Entry::Lease {
                 write, before, after, ..
             } => self.written(write, before.as_deref(), after.as_deref()),

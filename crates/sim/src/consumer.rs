@@ -48,6 +48,8 @@ pub(crate) struct Consumer {
     pub(crate) saved: u64,
     /// Records up to there are being processed.
     pub(crate) in_flight: Option<u64>,
+    /// When they are processed.
+    pub(crate) ready: Duration,
     /// A checkpoint up to there is being written.
     pub(crate) saving: Option<Checkpoint>,
     /// A look for records is due.
@@ -64,6 +66,7 @@ impl Consumer {
             next,
             saved: next,
             in_flight: None,
+            ready: Duration::ZERO,
             saving: None,
             ticking: false,
         }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use kinex_core::id::{ShardId, WorkerId};
-use kinex_core::lease::{Lease, LeaseWrite};
+use kinex_core::id::{Incarnation, ShardId, WorkerId};
+use kinex_core::lease::{Lease, LeaseWrite, Process};
 use kinex_core::member::{Reply, Written};
-use kinex_core::worker::{Group, RenewalMode, WorkerRow, WorkerWrite};
+use kinex_core::worker::{Departure, Group, RenewalMode, WorkerRow, WorkerWrite};
 
 /// The lease table and the workers' table.
 #[derive(Debug, Default)]
@@ -27,6 +27,22 @@ impl Database {
     pub(crate) fn open_group(&mut self, renewal: RenewalMode) -> Reply {
         let group = self.group.get_or_insert(Group { renewal, lineage: 0 });
         Reply::Group(group.clone())
+    }
+
+    /// Rows of workers that have left in good order.
+    pub(crate) fn leave_behind(&mut self, workers: usize) {
+        for number in 0..workers {
+            let process = Process {
+                worker: WorkerId::from(format!("gone-{number:05}")),
+                incarnation: Incarnation::from(format!("gone-{number:05}")),
+            };
+            let row = WorkerRow {
+                departing: Some(Departure::Release),
+                departed: true,
+                ..WorkerRow::starting(process, None, None, String::new())
+            };
+            self.workers.insert(row.id.clone(), row);
+        }
     }
 
     pub(crate) fn bump_lineage(&mut self) {

@@ -33,6 +33,15 @@ pub enum Entry {
         /// Behind the last record.
         to: u64,
     },
+    /// A batch from this record on was given up: its window ended, or the drain took too long.
+    Cut {
+        /// Who.
+        by: Who,
+        /// The shard.
+        shard: ShardId,
+        /// The first record, which counts as not processed.
+        from: u64,
+    },
     /// A write of a lease row took effect.
     Lease {
         /// Who wrote.

@@ -14,6 +14,7 @@
 pub mod checks;
 mod consumer;
 mod database;
+mod foreign;
 pub mod history;
 mod network;
 mod process;
@@ -23,5 +24,5 @@ mod world;
 
 pub use self::checks::{Check, Violation};
 pub use self::history::{Entry, History};
-pub use self::scenario::{Fault, Net, Scenario, Storm};
+pub use self::scenario::{Fault, Foreign, Net, Scenario, Slow, Storm};
 pub use self::world::{Outcome, Stats, run};

@@ -28,6 +28,12 @@ pub struct Scenario {
     pub script: Vec<(Duration, Fault)>,
     /// What happens at random.
     pub storm: Option<Storm>,
+    /// Batches that take long.
+    pub slow: Option<Slow>,
+    /// A worker of another library that has leases from the beginning.
+    pub foreign: Option<Foreign>,
+    /// Rows of workers that left before the beginning.
+    pub departed: usize,
     /// Records per second and shard.
     pub rate: f64,
     /// Clocks run fast or slow by up to this many millionths.
@@ -36,6 +42,29 @@ pub struct Scenario {
     pub pokes: bool,
     /// The fewest leases that have to move; checked when nothing is left to chance.
     pub moves_minimum: Option<usize>,
+}
+
+/// Batches that take long, in the hands of a processor that can be interrupted.
+#[derive(Clone, Copy, Debug)]
+pub struct Slow {
+    /// How many batches of 1,000.
+    pub share: u64,
+    /// How long one takes at least.
+    pub least: Duration,
+    /// How long one takes at most.
+    pub longest: Duration,
+}
+
+/// A worker of the Java library: it has no row of its own, its leases name no incarnation and no epoch, and it renews
+/// each of them by counting up.
+#[derive(Clone, Copy, Debug)]
+pub struct Foreign {
+    /// How many leases it has.
+    pub leases: usize,
+    /// How often it renews them.
+    pub renew_every: Duration,
+    /// When it dies.
+    pub dies_at: Duration,
 }
 
 /// How the network treats requests. Shares are of 1,000.
@@ -182,6 +211,9 @@ impl Scenario {
             net: Net::CALM,
             script: Vec::new(),
             storm: None,
+            slow: None,
+            foreign: None,
+            departed: 0,
             rate: 2.0,
             drift_ppm: 500,
             pokes: true,
@@ -195,6 +227,7 @@ impl Scenario {
         Self {
             name: "storm",
             config: Config {
+                drain_timeout: Duration::from_secs(11),
                 handoff_timeout: Duration::from_secs(12),
                 ..calm.config.clone()
             },
@@ -204,6 +237,19 @@ impl Scenario {
             storm: Some(Storm::all(Duration::from_secs(4))),
             drift_ppm: 4_000,
             ..calm
+        }
+    }
+
+    /// The storm with processors that often need longer than the failover time for a batch.
+    pub fn slow_storm(workers: usize, shards: usize, renewal: RenewalMode) -> Self {
+        Self {
+            name: "slow storm",
+            slow: Some(Slow {
+                share: 300,
+                least: Duration::from_secs(3),
+                longest: Duration::from_secs(16),
+            }),
+            ..Self::storm(workers, shards, renewal)
         }
     }
 

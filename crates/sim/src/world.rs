@@ -53,6 +53,10 @@ pub struct Stats {
     pub delivered: u64,
     /// Records delivered once more.
     pub duplicates: u64,
+    /// Batches that were given up before they were processed.
+    pub cut: u64,
+    /// Rows of the workers' table at the end.
+    pub worker_rows: usize,
 }
 
 /// Something that is due.
@@ -74,6 +78,12 @@ pub(crate) enum Happening {
     Tick(usize, Hold),
     /// A processor has finished its batch.
     Finish(usize, Hold),
+    /// The window of a batch in flight may have ended.
+    WindowEnd(usize, Hold),
+    /// A processor has had its time to come to a rest.
+    DrainTimeout(usize, Hold),
+    /// The foreign owner renews its leases.
+    Foreign,
     /// Something goes wrong.
     Strike(Fault),
     /// The next random fault.
@@ -115,12 +125,14 @@ pub(crate) struct World<'a> {
     queue: BinaryHeap<Reverse<(Duration, u64, u64)>>,
     due: BTreeMap<u64, Happening>,
     scheduled: u64,
-    database: Database,
+    pub(crate) database: Database,
     pub(crate) shards: Vec<Shard>,
     pub(crate) processes: Vec<Process>,
     pub(crate) history: History,
     requests: BTreeMap<&'static str, u64>,
     quiet_requests: u64,
+    /// The leases of the foreign owner: the counter that it wrote last, and the end of the window that this opened.
+    pub(crate) foreign: BTreeMap<ShardId, (u64, Duration)>,
 }
 
 /// Plays one seed.
@@ -130,6 +142,7 @@ pub fn run(scenario: &Scenario, seed: u64) -> Outcome {
     let (violations, mut stats) = checks::all(scenario, &world.history, &world.final_view());
     stats.requests_per_second = world.quiet_requests as f64 / scenario.quiet_for.as_secs_f64();
     stats.requests = world.requests;
+    stats.worker_rows = world.database.workers.len();
     Outcome {
         history: world.history,
         violations,
@@ -154,11 +167,14 @@ impl<'a> World<'a> {
             history: History::default(),
             requests: BTreeMap::new(),
             quiet_requests: 0,
+            foreign: BTreeMap::new(),
         };
         for _ in 0..scenario.shards {
             let id = world.open_shard(Vec::new());
             world.make_row(&id, &[]);
         }
+        world.foreign_begins();
+        world.database.leave_behind(scenario.departed);
         for worker in 0..scenario.workers {
             let at = between(&mut world.rng, Duration::ZERO, Duration::from_secs(1));
             world.at(at, Happening::Revive(worker));
@@ -193,14 +209,15 @@ impl<'a> World<'a> {
 
     /// When the last record is produced; the rest of the run drains the stream.
     fn last_record(&self) -> Duration {
-        self.end() - Duration::from_secs(8)
+        let batch = self.scenario.slow.map_or(Duration::ZERO, |slow| slow.longest);
+        self.end() - Duration::from_secs(8) - batch * 2
     }
 
     pub(crate) fn after(&mut self, span: Duration, happening: Happening) {
         self.at(self.now + span, happening);
     }
 
-    fn at(&mut self, at: Duration, happening: Happening) {
+    pub(crate) fn at(&mut self, at: Duration, happening: Happening) {
         self.scheduled += 1;
         // What happens at the same moment happens in any order.
         let tie = self.rng.rand_u64();
@@ -222,6 +239,9 @@ impl<'a> World<'a> {
             Happening::Tell(process, event) => self.tell(process, event),
             Happening::Tick(process, hold) => self.tick(process, &hold),
             Happening::Finish(process, hold) => self.finish(process, hold),
+            Happening::WindowEnd(process, hold) => self.window_end(process, hold),
+            Happening::DrainTimeout(process, hold) => self.drain_timeout(process, hold),
+            Happening::Foreign => self.foreign_renews(),
             Happening::Strike(fault) => self.strike(fault),
             Happening::Storm => storm::strike(self),
             Happening::Resume(process) => self.resume(process),

@@ -66,6 +66,14 @@ fn children_wait_for_their_parents_in_the_storm() {
     }
 }
 
+/// `KINEX_SIM_SEEDS=10000` plays what the rule for long batches was accepted with.
+#[test]
+fn long_batches_in_the_storm_never_make_two_owners() {
+    for mode in MODES {
+        check(&Scenario::slow_storm(4, 10, mode), 100);
+    }
+}
+
 /// Seeds that once found a fault.
 #[test]
 fn seeds_of_old_faults_pass() {

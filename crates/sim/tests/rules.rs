@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kinex_core::member::Rules;
 use kinex_core::worker::RenewalMode;
-use kinex_sim::{Check, Net, Scenario, Storm, run};
+use kinex_sim::{Check, Foreign, Net, Scenario, Storm, run};
 
 const ALL: Rules = Rules {
     window_from_send: true,
@@ -16,7 +16,10 @@ const ALL: Rules = Rules {
     write_before_delivery: true,
     freeze_when_asked: true,
     asker_is_no_owner: true,
+    extend_when_asked: true,
     patient_handoff: true,
+    take_still_row: true,
+    counter_is_life: true,
     one_process_per_name: true,
 };
 
@@ -93,6 +96,23 @@ fn muted_and_leaving() -> Scenario {
     scenario
 }
 
+/// A worker of the Java library has four of ten leases for a minute, then it dies.
+fn with_foreign_owner(mode: RenewalMode) -> Scenario {
+    let calm = Scenario::calm(2, 10, mode);
+    let foreign = Foreign {
+        leases: 4,
+        renew_every: Duration::from_millis(3_300),
+        dies_at: Duration::from_secs(60),
+    };
+    Scenario {
+        name: "foreign owner",
+        foreign: Some(foreign),
+        faults_for: Duration::from_secs(60),
+        converge_in: Duration::from_secs(40),
+        ..calm
+    }
+}
+
 #[test]
 fn windows_run_from_the_send() {
     let without = Rules {
@@ -163,6 +183,28 @@ fn a_forced_take_is_patient() {
         ..ALL
     };
     check("8", &storm(), without, 20);
+}
+
+#[test]
+fn a_forced_take_waits_for_a_row_that_stands_still() {
+    let without = Rules {
+        take_still_row: false,
+        ..ALL
+    };
+    for mode in [RenewalMode::PerWorker, RenewalMode::PerLease] {
+        check("8, still row", &Scenario::slow_storm(4, 10, mode), without, 200);
+    }
+}
+
+#[test]
+fn an_owner_without_a_row_lives_while_it_counts() {
+    let without = Rules {
+        counter_is_life: false,
+        ..ALL
+    };
+    for mode in [RenewalMode::PerWorker, RenewalMode::PerLease] {
+        check("3, counter", &with_foreign_owner(mode), without, 1);
+    }
 }
 
 #[test]

@@ -88,7 +88,7 @@ impl Pulse {
     }
 
     /// When the beat's window ends.
-    fn end(&self, config: &Config) -> Moment {
+    pub(super) fn end(&self, config: &Config) -> Moment {
         self.newest.map_or(Moment::ZERO, |sent| window_end(sent, config))
     }
 

@@ -18,6 +18,9 @@ pub struct Config {
     pub poll_every: Duration,
     /// S: how long the set of workers must stand still before leases move; at least P.
     pub settle_for: Duration,
+    /// How long an owner may finish what is in flight when a lease is asked for or the worker leaves; less than
+    /// `handoff_timeout`.
+    pub drain_timeout: Duration,
     /// How long an asker waits for a yield before it takes the lease; more than F.
     pub handoff_timeout: Duration,
     /// How often an asker looks whether the lease was yielded.
@@ -46,6 +49,8 @@ impl Default for Config {
             margin: failover_after / 100,
             poll_every: Duration::from_secs(1),
             settle_for: Duration::from_millis(1_200),
+            // Less than the time that the asker waits, so that a slow processor still hands over in good order.
+            drain_timeout: Duration::from_secs(20),
             handoff_timeout: Duration::from_secs(30),
             handoff_poll: Duration::from_millis(250),
             moves_in_flight: 32,
@@ -117,6 +122,12 @@ impl Config {
             self.handoff_timeout,
         )?;
         less(
+            "drain_timeout",
+            self.drain_timeout,
+            "handoff_timeout",
+            self.handoff_timeout,
+        )?;
+        less(
             "handoff_poll",
             self.handoff_poll,
             "handoff_timeout",
@@ -147,8 +158,14 @@ pub struct Rules {
     pub freeze_when_asked: bool,
     /// Rule 7: a dead asker does not make an orphan.
     pub asker_is_no_owner: bool,
+    /// Rule 6: an owner that was asked keeps its windows by writes of the row while it finishes its batch.
+    pub extend_when_asked: bool,
     /// Rule 8: a forced take waits for the hand-off timeout.
     pub patient_handoff: bool,
+    /// Rule 8: a forced take also waits until the row's counter has stood still for the failover time.
+    pub take_still_row: bool,
+    /// Rule 3: an owner without a worker row is dead only when the lease's counter has stood still as well.
+    pub counter_is_life: bool,
     /// Rule 10: one name, one process.
     pub one_process_per_name: bool,
 }
@@ -163,7 +180,10 @@ impl Default for Rules {
             write_before_delivery: true,
             freeze_when_asked: true,
             asker_is_no_owner: true,
+            extend_when_asked: true,
             patient_handoff: true,
+            take_still_row: true,
+            counter_is_life: true,
             one_process_per_name: true,
         }
     }
@@ -194,6 +214,10 @@ mod tests {
         check(
             |config| config.handoff_timeout = secs(8),
             "`failover_after` (10s) must be less than `handoff_timeout` (8s)",
+        );
+        check(
+            |config| config.drain_timeout = secs(30),
+            "`drain_timeout` (30s) must be less than `handoff_timeout` (30s)",
         );
         check(
             |config| config.settle_for = secs(1),

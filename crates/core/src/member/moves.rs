@@ -18,6 +18,8 @@ pub(super) struct Move {
     /// Why it comes, for the note.
     pub(super) reason: &'static str,
     pub(super) step: Step,
+    /// The counter that the row last showed while the yield is awaited, and since when.
+    pub(super) still: Option<(u64, Moment)>,
     /// When to go on; [`Moment::NEVER`] while an answer is awaited.
     pub(super) next: Moment,
 }
@@ -253,7 +255,19 @@ impl Member {
             Step::Wait(since) => Some(since),
             _ => None,
         };
-        let over = since.is_some_and(|since| !rules.patient_handoff || sent >= since + self.config.handoff_timeout);
+        // An owner that finishes its batch writes the row, and each write may have opened a window of the failover time.
+        let still_since = match a_move.still {
+            Some((counter, since)) if counter == row.counter => since,
+            _ => now,
+        };
+        a_move.still = Some((row.counter, still_since));
+        let still_at = if rules.take_still_row {
+            still_since + self.config.failover_after
+        } else {
+            Moment::ZERO
+        };
+        let over_at = |since: Moment| (since + self.config.handoff_timeout).max(still_at);
+        let over = since.is_some_and(|since| !rules.patient_handoff || sent >= over_at(since));
         a_move.from = owner;
         a_move.lease = row;
         (a_move.step, a_move.next) = if ended {
@@ -266,7 +280,7 @@ impl Member {
             a_move.reason = "handoff-timeout";
             (Step::Take, now)
         } else if let Some(since) = since {
-            let timeout = since + self.config.handoff_timeout;
+            let timeout = over_at(since);
             (
                 Step::Wait(since),
                 (now + self.config.handoff_poll).min(timeout.max(now)),

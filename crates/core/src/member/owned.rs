@@ -1,5 +1,6 @@
 //! The leases that this process has: their windows, and the writes that keep them or give them away.
 
+use super::beat::window_end;
 use super::wire::{OwnWrite, Purpose};
 use super::{Action, Hold, Member, Note, Reply, Request, StopReason, Written};
 use crate::hold::{Effect, Input, State, Why, step};
@@ -27,6 +28,8 @@ pub(super) struct Owned {
     pub(super) write_from: Moment,
     /// `PerLease`: when to renew next.
     pub(super) renew_at: Moment,
+    /// When the drain must be over; known as soon as one begins.
+    pub(super) drain_by: Option<Moment>,
     /// Who gets it by the yield that was sent.
     given_to: Option<(WorkerId, Option<Incarnation>)>,
 }
@@ -59,6 +62,7 @@ impl Member {
             writing: false,
             write_from: now,
             renew_at: now,
+            drain_by: None,
             given_to: None,
         };
         self.owned.insert(key.clone(), owned);
@@ -152,6 +156,11 @@ impl Member {
         let keys: Vec<ShardId> = self.owned.keys().cloned().collect();
         for key in keys {
             self.heed_ask(&key);
+            let drain_timeout = self.config.drain_timeout;
+            let owned = self.owned.get_mut(&key).expect("the keys are those of the map");
+            if matches!(owned.state, State::Draining(_)) {
+                owned.drain_by = owned.drain_by.or(Some(now + drain_timeout));
+            }
             let owned = &self.owned[&key];
             if owned.writing || now < owned.write_from {
                 continue;
@@ -200,7 +209,9 @@ impl Member {
                 Some((OwnWrite::Renew, LeaseWrite::Renew { key, by }))
             }
             State::Unproved | State::Lapsed | State::Delivering => None,
-            State::Draining(_) => None,
+            State::Draining(_) if now < self.extend_at(owned) => None,
+            State::Draining(_) if asked => Some((OwnWrite::Renew, LeaseWrite::Extend { key, by })),
+            State::Draining(_) => Some((OwnWrite::Renew, LeaseWrite::Renew { key, by })),
             State::Drained(why, checkpoint) => {
                 let checkpoint = checkpoint.clone();
                 let write = match why {
@@ -218,6 +229,21 @@ impl Member {
                 Some((OwnWrite::GiveAway, write))
             }
         }
+    }
+
+    /// When the row of a lease that is drained must be written, so that its window lasts: as long before the window's end
+    /// as any renewal, and only while the window is open and the drain may go on.
+    fn extend_at(&self, owned: &Owned) -> Moment {
+        let by_beat = self.config.renewal == RenewalMode::PerWorker && !owned.lease.handoff_pending();
+        if by_beat || !self.config.rules.extend_when_asked {
+            return Moment::NEVER;
+        }
+        let config = &self.config;
+        let spare = config.failover_after - config.margin - config.renew_every;
+        let written = window_end(owned.proved, config).max(owned.until);
+        let at = (written - spare).max(owned.write_from);
+        let last = owned.until.min(owned.drain_by.unwrap_or(Moment::NEVER));
+        if at < last { at } else { Moment::NEVER }
     }
 
     /// Whether the process that asked for this lease is known to be no more.
@@ -288,11 +314,12 @@ impl Member {
             Written::Done(row) => {
                 let unasked = row.as_ref().is_some_and(|row| !row.handoff_pending());
                 self.owned_row(&hold.key, row.as_ref());
-                let delivering = self
-                    .owned
-                    .get(&hold.key)
-                    .is_some_and(|owned| owned.state == State::Delivering);
-                if unasked && delivering {
+                let renewed = self.owned.get(&hold.key).is_some_and(|owned| match owned.state {
+                    State::Delivering => unasked,
+                    State::Draining(_) => true,
+                    _ => false,
+                });
+                if renewed {
                     // It renewed the row like any other write.
                     self.proved(now, &hold.key, sent);
                 }
@@ -336,7 +363,7 @@ impl Member {
                 State::Delivering if per_lease => owned.renew_at.max(owned.write_from),
                 State::Delivering => Moment::NEVER,
                 State::Unproved | State::Lapsed if !self.pulse.open() => Moment::NEVER,
-                State::Draining(_) => Moment::NEVER,
+                State::Draining(_) => self.extend_at(owned),
                 _ => owned.write_from,
             };
             window.min(write)

@@ -88,7 +88,8 @@ impl Member {
             id: id.clone(),
             hard_cap: cap(id),
         });
-        let mut view = View::of(rows, &self.runnable(rows), candidates.collect());
+        let planned = rows.iter().filter(|row| !self.is_unlisted(row));
+        let mut view = View::of(planned, &self.runnable(rows), candidates.collect());
         if !self.config.rules.asker_is_no_owner {
             for placed in &mut view.leases {
                 let owner = find(rows, &placed.key).and_then(|row| row.owner.clone());
@@ -140,6 +141,9 @@ impl Member {
         }
         if self.peers.has_ended(row) {
             return Some(arriving(row, "ended", Step::Take, now));
+        }
+        if self.is_unlisted(row) {
+            return None;
         }
         if self.peers.life(present) != Life::Live {
             let step = if rules.beat_after_row {

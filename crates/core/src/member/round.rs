@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::moves::{Move, Step};
+use super::unlisted::Unlisted;
 use super::wire::{OwnWrite, Purpose};
 use super::{Exit, Member, Note, Reply, Request};
 use crate::balance::Plan;
@@ -41,6 +42,8 @@ pub(super) struct Round {
     pub(super) own_name_from: Moment,
     /// `Stealing`: when to steal next.
     pub(super) steal_due: Moment,
+    /// The leases of owners without a worker row.
+    pub(super) unlisted: BTreeMap<ShardId, Unlisted>,
     /// The last epoch of each lease that this process had: an older read must not bring it back.
     dropped: BTreeMap<ShardId, Epoch>,
 }
@@ -147,6 +150,7 @@ impl Member {
         }
         self.peers.saw_all(&workers, sent, now);
         self.membership(now, first);
+        self.remove_rows(now);
         self.round.want_members(self.peers.next_proof(sent).max(now));
     }
 
@@ -191,7 +195,7 @@ impl Member {
             round.want_scan(now.max(round.grown_at + settle_for));
         }
         if sharing != round.sharing || first {
-            let grown = first || sharing.iter().any(|id| !round.sharing.contains(id));
+            let grown = first || sharing.iter().any(|id| round.sharing.binary_search(id).is_err());
             round.changed_at = now;
             if grown {
                 round.grown_at = now;
@@ -221,6 +225,9 @@ impl Member {
             self.round.changed_at = now;
         }
         self.own_rows_read(now, asks, &rows);
+        if self.round.members_read.is_some() {
+            self.watch_unlisted(now, sent, &rows);
+        }
         if self.leaving.is_none() {
             self.gather_own(now, &rows);
             self.plan_if_settled(now, &rows);
@@ -299,6 +306,7 @@ pub(super) fn arriving(row: &Lease, reason: &'static str, step: Step, now: Momen
         from: row.present_owner().cloned(),
         reason,
         step,
+        still: None,
         next: now,
     }
 }

@@ -18,6 +18,9 @@ impl Member {
         let open = self.pulse.open_at(sent) || (!self.config.rules.renew_after_lapse && self.pulse.open());
         let until = self.window_of(&self.owned[key]);
         let asked = self.owned[key].lease.handoff_pending();
+        if matches!(self.owned[key].state, State::Draining(_)) {
+            return self.extend_windows(now);
+        }
         if open && now < until && !asked {
             let owned = self.owned.get_mut(key).expect("it was there above");
             owned.until = owned.until.max(until);
@@ -37,16 +40,34 @@ impl Member {
         }
     }
 
-    /// A beat succeeded: the windows that are open and not asked for grow.
+    /// The end of the window of a lease that is asked for and drained. Only writes of its row count, because the asker
+    /// waits for its counter to stand still; and the beat's window, because everybody judges life by the beat.
+    fn drain_window(&self, owned: &Owned) -> Moment {
+        if self.pulse.open_at(owned.proved) {
+            window_end(owned.proved, &self.config).min(self.pulse.end(&self.config))
+        } else {
+            Moment::ZERO
+        }
+    }
+
+    /// A beat or the write of a row succeeded: the windows that it counts for grow. What is drained is never revived: once
+    /// its window is over, its batch has been cut.
     pub(super) fn extend_windows(&mut self, now: Moment) {
         let rules = self.config.rules;
         let keys: Vec<ShardId> = self.owned.keys().cloned().collect();
         for key in keys {
-            let until = self.window_of(&self.owned[&key]);
+            let owned = &self.owned[&key];
+            let asked = owned.lease.handoff_pending();
+            let by_row = asked && rules.extend_when_asked && matches!(owned.state, State::Draining(_));
+            let until = if by_row {
+                self.drain_window(owned)
+            } else {
+                self.window_of(owned)
+            };
             let owned = self.owned.get_mut(&key).expect("the keys are those of the map");
             let grows = match owned.state {
-                State::Delivering => !owned.lease.handoff_pending() || !rules.freeze_when_asked,
-                State::Draining(_) => !rules.freeze_when_asked,
+                State::Delivering => !asked || !rules.freeze_when_asked,
+                State::Draining(_) => (rules.extend_when_asked && now < owned.until) || !rules.freeze_when_asked,
                 State::Lapsed => !rules.renew_after_lapse,
                 State::Unproved | State::Drained(..) => false,
             };

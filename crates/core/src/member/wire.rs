@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::messages::RequestId;
 use crate::id::{ShardId, WorkerId};
+use crate::lease::Process;
 use crate::time::Moment;
 
 /// What a request was sent for.
@@ -42,6 +43,8 @@ pub(super) enum Purpose {
         /// The lease.
         key: ShardId,
     },
+    /// The removal of the row of a process that is no more.
+    Remove(Process),
     /// The last write.
     Depart,
 }

@@ -173,11 +173,7 @@ pub fn step(state: State, event: Event, policy: &RetryPolicy) -> (State, Vec<Eff
         ),
         (S::Settling, _) => (S::Settling, vec![]),
 
-        // The asker is gone and the lease stays here after all.
-        (S::Drained { .. }, E::Extended) => {
-            let (state, effects) = begin(Work::Call(Call::Initialize), 0);
-            (state, [vec![Effect::Replace], effects].concat())
-        }
+        // An extension that was under way when the drain ended brings nothing back.
         (state @ S::Drained { .. }, _) => (state, vec![]),
     }
 }

@@ -74,6 +74,10 @@ pub(super) async fn unknown_attributes_survive(bench: &impl StoreBench) {
             to: other(),
             epoch: Epoch(5),
         },
+        LeaseWrite::Extend {
+            key: key.clone(),
+            by: me(),
+        },
         LeaseWrite::Yield {
             key: key.clone(),
             by: me(),
@@ -307,6 +311,10 @@ fn writes() -> Vec<LeaseWrite> {
             key: key(),
             by: by.clone(),
         });
+        writes.push(LeaseWrite::Extend {
+            key: key(),
+            by: by.clone(),
+        });
         for last in [None, Some(at(50, 0)), Some(Checkpoint::ShardEnd)] {
             writes.push(LeaseWrite::Yield {
                 key: key(),
@@ -352,6 +360,7 @@ fn with_key(mut write: LeaseWrite, to: &ShardId) -> LeaseWrite {
         | LeaseWrite::AskOver { key, .. }
         | LeaseWrite::Reclaim { key, .. }
         | LeaseWrite::Renew { key, .. }
+        | LeaseWrite::Extend { key, .. }
         | LeaseWrite::Yield { key, .. }
         | LeaseWrite::Release { key, .. }
         | LeaseWrite::Checkpoint { key, .. }

@@ -95,7 +95,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
                 pause_max: config.retry_pause_max,
             },
             on_poison: config.on_poison,
-            drain_timeout: config.drain_timeout,
+            drain_timeout: config.protocol.drain_timeout,
             lease: lease.clone(),
         };
         self.board.tell(WorkerEvent::ShardStarted {
@@ -129,7 +129,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
     fn drain(&mut self, hold: &Hold) {
         let Some(held) = self.holds.get_mut(hold) else { return };
         held.control.drain();
-        held.drain_until = Some(clock::now() + self.config.drain_timeout + GRACE);
+        held.drain_until = Some(clock::now() + self.config.protocol.drain_timeout + GRACE);
         self.board.hold(hold, |hold| hold.state = HoldState::Draining);
         self.board.tell(WorkerEvent::ShardDraining {
             shard: hold.key.clone(),

@@ -32,6 +32,7 @@ pub fn fast() -> WorkerConfig {
             margin: Duration::from_millis(30),
             poll_every: Duration::from_millis(100),
             settle_for: Duration::from_millis(250),
+            drain_timeout: Duration::from_secs(5),
             handoff_timeout: Duration::from_secs(10),
             handoff_poll: Duration::from_millis(30),
             ..ProtocolConfig::default()
@@ -40,7 +41,6 @@ pub fn fast() -> WorkerConfig {
         idle_between_reads: Duration::from_millis(30),
         retry_pause: Duration::from_millis(10),
         retry_pause_max: Duration::from_millis(50),
-        drain_timeout: Duration::from_secs(5),
         request_timeout: Duration::from_secs(1),
         events_kept: 100_000,
         ..WorkerConfig::default()

@@ -120,6 +120,8 @@ impl World<'_> {
             Action::Drain { hold } => {
                 if let Some(consumer) = self.consumer(process, &hold) {
                     consumer.work = Work::Draining;
+                    let at = self.drain_ends(process);
+                    self.at(at, Happening::DrainTimeout(process, hold.clone()));
                     self.idle_if_drained(process, &hold);
                 }
             }
@@ -146,6 +148,14 @@ impl World<'_> {
             Action::Note(_) => {}
             Action::Exit(exit) => self.exited(process, &exit),
         }
+    }
+
+    /// When a processor that is asked now must be at rest; who speaks for one that hangs waits a second more.
+    fn drain_ends(&self, process: usize) -> Duration {
+        let actor = &self.processes[process];
+        let local = actor.clock.local(self.now) + self.scenario.config.drain_timeout;
+        let hangs = self.now < actor.hangs_until;
+        actor.clock.world(local) + Duration::from_secs(u64::from(hangs))
     }
 
     pub(super) fn exited(&mut self, process: usize, exit: &Exit) {

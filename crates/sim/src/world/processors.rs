@@ -24,7 +24,6 @@ impl World<'_> {
             return;
         };
         consumer.until = until;
-        consumer.work = Work::Running;
         if !was {
             self.activated(process, &hold.key);
         }
@@ -40,6 +39,7 @@ impl World<'_> {
         let rivals: Vec<Who> = others
             .filter(|(_, other)| other.delivers(key, self.now))
             .filter_map(|(_, other)| other.who(key))
+            .chain(self.foreign_rival(key))
             .collect();
         let actor = &self.processes[process];
         let by = actor.who(key).expect("it delivers the shard");
@@ -103,14 +103,88 @@ impl World<'_> {
             let by = self.processes[process].who(&hold.key).expect("it has the consumer");
             let shard = hold.key.clone();
             self.record(Entry::Deliver { by, shard, from, to });
-            let work = between(&mut self.rng, Duration::from_millis(5), Duration::from_millis(150));
+            let work = self.batch_takes();
             let ready = (now + work).max(self.processes[process].hangs_until);
+            if let Some(consumer) = self.consumer(process, hold) {
+                consumer.ready = ready;
+            }
             self.at(ready, Happening::Finish(process, hold.clone()));
+            self.window_end(process, hold.clone());
         } else if shard.closed.is_some() {
             self.save(process, hold, Checkpoint::ShardEnd);
             self.tick_soon(process, hold, Duration::from_millis(800));
         } else {
             self.tick_soon(process, hold, Duration::from_millis(500));
+        }
+    }
+
+    /// How long the processor needs for a batch.
+    fn batch_takes(&mut self) -> Duration {
+        // The calm after a storm is there to catch up.
+        let over = self.calm && self.scenario.storm.is_some();
+        match self.scenario.slow.filter(|_| !over) {
+            Some(slow) if chance(&mut self.rng, slow.share) => between(&mut self.rng, slow.least, slow.longest),
+            _ => between(&mut self.rng, Duration::from_millis(5), Duration::from_millis(150)),
+        }
+    }
+
+    /// A batch whose window has ended is interrupted, unless its processor hangs; else this is due when the window ends.
+    pub(super) fn window_end(&mut self, process: usize, hold: Hold) {
+        let actor = &mut self.processes[process];
+        if !actor.alive {
+            return;
+        }
+        if actor.paused {
+            return actor.stalled.push(Happening::WindowEnd(process, hold));
+        }
+        let (local, clock, hangs_until) = (actor.clock.local(self.now), actor.clock, actor.hangs_until);
+        let Some(consumer) = self.consumer(process, &hold).filter(|found| found.in_flight.is_some()) else {
+            return;
+        };
+        let (until, ready) = (clock.world(consumer.until), consumer.ready);
+        if local < consumer.until {
+            if until < ready {
+                self.at(until, Happening::WindowEnd(process, hold));
+            }
+        } else if self.now >= hangs_until {
+            self.cut(process, &hold);
+            self.idle_if_drained(process, &hold);
+        }
+    }
+
+    /// A processor that has had its time is interrupted; for one that hangs somebody else speaks.
+    pub(super) fn drain_timeout(&mut self, process: usize, hold: Hold) {
+        let actor = &mut self.processes[process];
+        if !actor.alive {
+            return;
+        }
+        if actor.paused {
+            return actor.stalled.push(Happening::DrainTimeout(process, hold));
+        }
+        let Some(consumer) = self
+            .consumer(process, &hold)
+            .filter(|found| found.work == Work::Draining)
+        else {
+            return;
+        };
+        consumer.work = Work::Idle;
+        // Its last checkpoint stands: what it processed since does not count.
+        consumer.next = consumer.saved;
+        self.cut(process, &hold);
+        let checkpoint = None;
+        self.tell(process, Event::Drained { hold, checkpoint });
+    }
+
+    /// Gives up the batch in flight: its records count as not processed.
+    fn cut(&mut self, process: usize, hold: &Hold) {
+        let Some(consumer) = self.consumer(process, hold) else {
+            return;
+        };
+        consumer.in_flight = None;
+        let from = consumer.next;
+        if let Some(by) = self.processes[process].who(&hold.key) {
+            let shard = hold.key.clone();
+            self.record(Entry::Cut { by, shard, from });
         }
     }
 
@@ -127,9 +201,14 @@ impl World<'_> {
             return self.at(at, Happening::Finish(process, hold));
         }
         let save = chance(&mut self.rng, 250);
+        let now = self.now;
         let Some(consumer) = self.consumer(process, &hold) else {
             return;
         };
+        // Of a batch that was given up.
+        if now < consumer.ready {
+            return;
+        }
         let Some(to) = consumer.in_flight.take() else { return };
         consumer.next = to;
         let draining = consumer.work != Work::Running;

@@ -184,10 +184,6 @@ impl Shell {
                     self.settling = false;
                 }
                 Effect::Interrupt => {}
-                Effect::Replace => {
-                    self.drain_asked = false;
-                    self.last_calls = 0;
-                }
                 Effect::ReportDrained { .. } => self.reported.push(effect),
                 Effect::ReportEnded => {
                     assert_eq!(self.processed.len() as u128, RECORDS);

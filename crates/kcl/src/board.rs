@@ -12,6 +12,7 @@ use kinex_core::time::Moment;
 use crate::clock;
 use crate::events::{Events, WorkerEvent};
 use crate::ports::{Fault, FaultKind};
+use crate::progress::Progress;
 use crate::worker::{HoldStatus, Status};
 
 /// Events and status of one worker; cheap to clone.
@@ -108,6 +109,11 @@ impl Board {
                 change(found);
             }
         });
+    }
+
+    /// Changes what is known of how a hold gets on.
+    pub(crate) fn progress(&self, hold: &Hold, change: impl FnOnce(&mut Progress)) {
+        self.hold(hold, |hold| change(&mut hold.progress));
     }
 
     /// Counts an answer.

@@ -174,6 +174,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
     async fn run(&mut self) -> Result<Ended, Error> {
         loop {
             let now = clock::now();
+            self.board.update(|status| status.turned = Some(now));
             if now >= self.member.deadline() {
                 let actions = self.member.poll(now);
                 self.carry_out(actions);
@@ -354,6 +355,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
 
     /// Every hold has been stopped; the consumers tell their processors.
     async fn leave(&mut self, exit: Exit) -> Result<Ended, Error> {
+        self.board.update(|status| status.turned = None);
         // Nobody is heard any more; who waits for an answer is told so.
         self.inbox.close();
         while self.inbox.try_recv().is_ok() {}

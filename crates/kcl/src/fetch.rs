@@ -17,6 +17,7 @@ use crate::bucket::Bucket;
 use crate::budget::{Share, Slot, allocated};
 use crate::clock;
 use crate::ports::{Fault, FaultKind, RawRecord, ReadBatch, ReadFrom, ShardIterator, StreamReader};
+use crate::progress::Progress;
 use crate::read_size::{Brought, ReadSize};
 
 /// The pause after the first failed read; it doubles with each further one up to [`PAUSE_MAX`].
@@ -52,6 +53,8 @@ pub(crate) struct Pace {
 #[derive(Debug)]
 pub(crate) struct Fetched {
     pub(crate) batch: ReadBatch,
+    /// When it came.
+    pub(crate) at: Moment,
     pub(crate) share: Share,
 }
 
@@ -63,6 +66,16 @@ pub(crate) struct Stuck;
 pub(crate) struct Ahead {
     reads: mpsc::Receiver<Fetched>,
     _task: AbortOnDropHandle<()>,
+    board: Board,
+    hold: Arc<Hold>,
+}
+
+impl Drop for Ahead {
+    fn drop(&mut self) {
+        self.board.progress(&self.hold, |progress| {
+            progress.next_reader();
+        });
+    }
 }
 
 impl Ahead {
@@ -70,10 +83,15 @@ impl Ahead {
     pub(crate) fn start<R: StreamReader>(source: Arc<Source<R>>, at: ShardIterator) -> Self {
         // The task itself holds one more read while the channel is full.
         let (sender, reads) = mpsc::channel(source.pace.prefetch);
-        let task = tokio::spawn(async move { source.read_on(at, sender).await });
+        let (board, hold) = (source.board.clone(), Arc::clone(&source.hold));
+        let mut reader = 0;
+        board.progress(&hold, |progress| reader = progress.next_reader());
+        let task = tokio::spawn(async move { source.read_on(reader, at, sender).await });
         Self {
             reads,
             _task: AbortOnDropHandle::new(task),
+            board,
+            hold,
         }
     }
 
@@ -94,40 +112,46 @@ impl<R: StreamReader> Source<R> {
         }
         let (shard, within) = (&self.hold.key, self.pace.request_timeout);
         let answer = self.stream.iterator(shard, from);
-        let iterator = self.board.ask("GetShardIterator", Some(shard), within, answer).await?;
+        let iterator = self.board.ask("GetShardIterator", Some(shard), within, answer).await;
+        let iterator = iterator.inspect_err(|_| self.failed())?;
         self.board.count("GetShardIterator", "ok");
         Ok(iterator)
     }
 
-    async fn read_on(&self, mut at: ShardIterator, reads: mpsc::Sender<Fetched>) {
+    async fn read_on(&self, reader: u64, mut at: ShardIterator, reads: mpsc::Sender<Fetched>) {
         let mut failures = 0;
         loop {
-            self.wait_for_quota().await;
+            self.wait_for_quota(reader).await;
+            self.waits_for_processor(reader);
             let mut share = self.slot.reserve(self.size(|size| size.wanted())).await;
             let asked = self.size(|size| size.records(share.bytes()));
             let called = clock::now();
             self.bucket(|bucket| bucket.called(called));
+            self.due_within(reader, self.pace.read_timeout);
             match self.read(&at, asked).await {
                 Ok(batch) => {
                     failures = 0;
                     let held = self.account(&batch, called);
                     share.set(held);
                     let (next, newest) = (batch.next.clone(), batch.behind_millis == 0);
-                    if !(batch.records.is_empty() && next.is_some())
-                        && reads.send(Fetched { batch, share }).await.is_err()
-                    {
-                        return;
+                    if !(batch.records.is_empty() && next.is_some()) {
+                        self.waits_for_processor(reader);
+                        let at = clock::now();
+                        if reads.send(Fetched { batch, at, share }).await.is_err() {
+                            return;
+                        }
                     }
                     let Some(next) = next else { return };
                     at = next;
                     // An empty read far behind the newest record is a gap in the shard, and reading goes on.
                     if newest {
-                        tokio::time::sleep(self.pace.idle).await;
+                        self.sleep(reader, self.pace.idle).await;
                     }
                 }
                 Err(fault) => {
                     drop(share);
                     failures += 1;
+                    self.failed();
                     match fault.kind {
                         FaultKind::IteratorExpired | FaultKind::Invalid | FaultKind::Missing => {
                             self.worthless.fetch_add(1, Ordering::Relaxed);
@@ -137,10 +161,32 @@ impl<R: StreamReader> Source<R> {
                         FaultKind::Incomplete => self.size(|size| size.cut(asked)),
                         FaultKind::Unreachable | FaultKind::Service | FaultKind::Denied | FaultKind::Rejected => {}
                     }
-                    tokio::time::sleep(pause(fault.kind, failures, jitter())).await;
+                    self.sleep(reader, pause(fault.kind, failures, jitter())).await;
                 }
             }
         }
+    }
+
+    /// The reader cannot get on by itself: what it has read, or the memory that it needs, is in the hands of processors.
+    fn waits_for_processor(&self, reader: u64) {
+        self.board
+            .progress(&self.hold, |progress| progress.reader_due(reader, None));
+    }
+
+    /// The reader gets on by itself within this time.
+    fn due_within(&self, reader: u64, time: Duration) {
+        let due = clock::now() + time;
+        self.board
+            .progress(&self.hold, |progress| progress.reader_due(reader, Some(due)));
+    }
+
+    fn failed(&self) {
+        self.board.progress(&self.hold, Progress::read_failed);
+    }
+
+    async fn sleep(&self, reader: u64, time: Duration) {
+        self.due_within(reader, time);
+        tokio::time::sleep(time).await;
     }
 
     async fn read(&self, at: &ShardIterator, asked: usize) -> Result<ReadBatch, Fault> {
@@ -170,18 +216,21 @@ impl<R: StreamReader> Source<R> {
                 took: clock::now().since(called),
             });
         });
-        self.board
-            .hold(&self.hold, |hold| hold.behind_millis = Some(batch.behind_millis));
+        let now = clock::now();
+        self.board.hold(&self.hold, |hold| {
+            hold.behind_millis = Some(batch.behind_millis);
+            hold.progress.read(now, batch.next.is_none());
+        });
         held
     }
 
-    async fn wait_for_quota(&self) {
+    async fn wait_for_quota(&self, reader: u64) {
         loop {
             let wait = self.bucket(|bucket| bucket.wait(clock::now()));
             if wait.is_zero() {
                 return;
             }
-            tokio::time::sleep(wait).await;
+            self.sleep(reader, wait).await;
         }
     }
 

@@ -91,6 +91,7 @@ mod message;
 mod poison;
 pub mod ports;
 mod processor;
+mod progress;
 mod read_size;
 mod request;
 mod syncer;
@@ -102,7 +103,7 @@ pub use config::{ConfigError, InitialPosition, OutOfRange, WorkerConfig};
 pub use events::{DropReason, WorkerEvent};
 pub use poison::{Poison, PoisonAction};
 pub use processor::{ProcessorError, ProcessorFactory, Record, RecordBatch, RecordProcessor, ShardStart};
-pub use worker::{Ended, Error, HoldState, HoldStatus, NotHeld, Status, Worker, WorkerBuilder, WorkerHandle};
+pub use worker::{Ended, Error, HoldState, HoldStatus, NotHeld, Stall, Status, Worker, WorkerBuilder, WorkerHandle};
 
 pub use kinex_core::id::{Epoch, HashRange, Incarnation, SequenceNumber, ShardId, WorkerId};
 pub use kinex_core::lease::{Checkpoint, Position};

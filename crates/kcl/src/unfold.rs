@@ -1,10 +1,12 @@
 //! The user records of one read, batch by batch: aggregates taken apart, what is behind the checkpoint left out.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 use std::vec;
 
 use kinex_core::id::{HashRange, ShardId};
 use kinex_core::lease::Position;
+use kinex_core::time::Moment;
 
 use crate::aggregate::UserRecords;
 use crate::board::Board;
@@ -36,6 +38,9 @@ pub(crate) struct Unfolding {
     ended: bool,
     children: BTreeSet<ShardId>,
     behind_millis: u64,
+    /// When the read came, and when its last record had arrived at the stream by the clock there.
+    at: Moment,
+    newest_millis: i64,
     out_of_range: u64,
     /// The memory that the read takes, until the last record is processed.
     share: Share,
@@ -52,8 +57,10 @@ pub(crate) struct Portion {
 
 impl Unfolding {
     pub(crate) fn new(fetched: Fetched, behind: Option<Position>) -> Self {
-        let Fetched { batch, share } = fetched;
+        let Fetched { batch, at, share } = fetched;
         Self {
+            at,
+            newest_millis: batch.records.last().map_or(0, |record| record.arrived_millis),
             raw: batch.records.into_iter(),
             user: None,
             ahead: None,
@@ -80,6 +87,17 @@ impl Unfolding {
 
     pub(crate) fn behind_millis(&self) -> u64 {
         self.behind_millis
+    }
+
+    /// When a record of the read arrived at the stream, by the clock of this process: the clock of the stream may differ,
+    /// but what lies between two records does not.
+    pub(crate) fn arrived(&self, record: &Record) -> Moment {
+        let older = match record.arrived_millis {
+            // Kinesis did not say.
+            0 => 0,
+            arrived => u64::try_from(self.newest_millis.saturating_sub(arrived)).unwrap_or(0),
+        };
+        self.at - Duration::from_millis(older.saturating_add(self.behind_millis))
     }
 
     /// The next records; none when there are none left.

@@ -2,9 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use kinex_core::id::{Epoch, Incarnation, ShardId, WorkerId};
 use kinex_core::lease::{Checkpoint, Process};
+use kinex_core::time::Moment;
 use kinex_core::worker::{Departure, RenewalMode, WorkerRow};
 use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -12,12 +14,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::board::Board;
 use crate::call::panic_text;
+use crate::clock;
 use crate::config::{ConfigError, WorkerConfig};
 use crate::driver;
 use crate::events::{Events, WorkerEvent};
 use crate::message::Message;
 use crate::ports::{LeaseStore, StreamReader};
 use crate::processor::ProcessorFactory;
+use crate::progress::Progress;
 
 /// Messages that may wait for the driver; a consumer that finds the queue full waits.
 const INBOX: usize = 1_024;
@@ -212,7 +216,14 @@ impl WorkerHandle {
 
     /// What the worker has and sees now.
     pub fn status(&self) -> Status {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let now = clock::now();
+        for hold in status.holds.values_mut() {
+            if hold.state == HoldState::Reading && hold.progress.blocked(now) {
+                hold.state = HoldState::Blocked;
+            }
+        }
+        status
     }
 
     /// Everything that happens from now on. A listener that lags more than `events_kept` behind misses some and is
@@ -246,7 +257,22 @@ pub struct Status {
     pub records_processed: u64,
     /// Bytes of payload that were processed.
     pub bytes_processed: u64,
+    /// When the lease thread last went round; nothing before its start and after its end.
+    pub(crate) turned: Option<Moment>,
 }
+
+/// What of a worker stands still, and for how long, although nothing outside keeps it: only a new process helps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stall {
+    /// The thread that keeps the leases. It goes round at least once a second, whatever the tables do.
+    LeaseThread(Duration),
+    /// The readers of all shards, for a minute at least. A reader that waits for a response, for a pause to end, or for its
+    /// processor does not stand still.
+    Readers,
+}
+
+/// The lease thread stands still when it has not gone round for this long.
+const LEASE_THREAD_STALLED_AFTER: Duration = Duration::from_secs(30);
 
 impl Status {
     pub(crate) fn starting(process: &Process) -> Self {
@@ -259,6 +285,7 @@ impl Status {
             requests: BTreeMap::new(),
             records_processed: 0,
             bytes_processed: 0,
+            turned: None,
         }
     }
 
@@ -267,9 +294,53 @@ impl Status {
         Some(self.workers.values().max()? - self.workers.values().min()?)
     }
 
-    /// How far the slowest shard is behind the newest record, in milliseconds; `None` when nothing was read yet.
+    /// How far the last read of the slowest shard was behind the newest record, in milliseconds, as Kinesis said; `None` when
+    /// nothing was read yet. [`behind`](Self::behind) is the figure to watch.
     pub fn behind_millis(&self) -> Option<u64> {
         self.holds.values().filter_map(|hold| hold.behind_millis).max()
+    }
+
+    /// How far the slowest shard is behind: see [`HoldStatus::behind`]. Zero without a shard.
+    pub fn behind(&self) -> Duration {
+        self.longest(|hold| Some(hold.behind()))
+    }
+
+    /// How long the last good read lies back, of the shard where that is longest. Zero without a shard.
+    pub fn since_read(&self) -> Duration {
+        self.longest(|hold| Some(hold.since_read()))
+    }
+
+    /// How long a processor has had the call that it is in, of the shard where that is longest. Zero while all are idle.
+    pub fn since_processed(&self) -> Duration {
+        self.longest(HoldStatus::since_processed)
+    }
+
+    /// How many shards cannot be read: their reads have failed for ten seconds or longer, without a good one.
+    pub fn unreadable(&self) -> usize {
+        self.holds.values().filter(|hold| hold.unreadable()).count()
+    }
+
+    /// What of this process stands still, if anything. An idle stream, an outage of the services and a processor that takes its
+    /// time are no reasons.
+    pub fn stalled(&self) -> Option<Stall> {
+        self.stalled_at(clock::now())
+    }
+
+    fn stalled_at(&self, now: Moment) -> Option<Stall> {
+        let since = now.since(self.turned?);
+        if since >= LEASE_THREAD_STALLED_AFTER {
+            return Some(Stall::LeaseThread(since));
+        }
+        let mut readers = self
+            .holds
+            .values()
+            .filter_map(|hold| hold.progress.stalled(now))
+            .peekable();
+        (readers.peek().is_some() && readers.all(|stalled| stalled)).then_some(Stall::Readers)
+    }
+
+    fn longest(&self, of: impl Fn(&HoldStatus) -> Option<Duration>) -> Duration {
+        self.holds.values().filter_map(of).max().unwrap_or_default()
     }
 }
 
@@ -280,6 +351,8 @@ pub enum HoldState {
     Reading,
     /// Its processor fails and is called again.
     Failing,
+    /// Its processor has had the same call for ten seconds or longer; nothing more is delivered until that returns.
+    Blocked,
     /// Its window has ended; nothing is delivered until it is renewed.
     Lapsed,
     /// Its processor comes to a rest.
@@ -297,8 +370,32 @@ pub struct HoldStatus {
     pub state: HoldState,
     /// The last checkpoint written.
     pub checkpoint: Checkpoint,
-    /// How far the last read was behind the newest record, in milliseconds.
+    /// How far the last read was behind the newest record, in milliseconds, as Kinesis said.
     pub behind_millis: Option<u64>,
+    pub(crate) progress: Progress,
+}
+
+impl HoldStatus {
+    /// How far the shard is behind: the largest of what Kinesis said at the last read, the age of the last good read, and the
+    /// age of the oldest record that is read and not processed.
+    pub fn behind(&self) -> Duration {
+        self.progress.behind(self.behind_millis, clock::now())
+    }
+
+    /// How long the last good read lies back; before the first one, the start. Zero once a closed shard is read to its end.
+    pub fn since_read(&self) -> Duration {
+        self.progress.since_read(clock::now())
+    }
+
+    /// How long the processor has had the call that it is in; `None` while it is idle.
+    pub fn since_processed(&self) -> Option<Duration> {
+        self.progress.since_processed(clock::now())
+    }
+
+    /// Whether reads have failed for ten seconds or longer, without a good one.
+    pub fn unreadable(&self) -> bool {
+        self.progress.unreadable(clock::now())
+    }
 }
 
 impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Worker<S, R, F> {
@@ -360,4 +457,59 @@ fn keep_leases<S: LeaseStore, R: StreamReader, F: ProcessorFactory>(
         .build()
         .map_err(Error::Thread)?;
     runtime.block_on(driver::drive(setup))
+}
+
+#[cfg(test)]
+mod tests {
+    use kinex_core::id::Epoch;
+
+    use super::*;
+
+    fn at(seconds: u64) -> Moment {
+        Moment::millis((1_000 + seconds) * 1_000)
+    }
+
+    /// A worker with shards whose readers were due at these seconds.
+    fn status(turned: Option<Moment>, due: &[Option<u64>]) -> Status {
+        let process = Process {
+            worker: "worker-0".into(),
+            incarnation: "inc".into(),
+        };
+        let mut status = Status::starting(&process);
+        status.turned = turned;
+        for (index, due) in due.iter().enumerate() {
+            let mut progress = Progress::starting(at(0));
+            let reader = progress.next_reader();
+            progress.reader_due(reader, due.map(at));
+            let hold = HoldStatus {
+                epoch: Epoch(1),
+                state: HoldState::Reading,
+                checkpoint: Checkpoint::TrimHorizon,
+                behind_millis: None,
+                progress,
+            };
+            status.holds.insert(ShardId::from(format!("shardId-{index}")), hold);
+        }
+        status
+    }
+
+    #[test]
+    fn a_worker_stands_still_when_its_lease_thread_or_all_of_its_readers_do() {
+        let check = |turned: Option<u64>, due: &[Option<u64>], expected| {
+            assert_eq!(
+                status(turned.map(at), due).stalled_at(at(100)),
+                expected,
+                "{turned:?} {due:?}"
+            );
+        };
+        check(None, &[], None);
+        check(Some(99), &[], None);
+        check(Some(70), &[], Some(Stall::LeaseThread(Duration::from_secs(30))));
+        check(Some(99), &[Some(40)], Some(Stall::Readers));
+        check(Some(99), &[Some(40), Some(30)], Some(Stall::Readers));
+        check(Some(99), &[Some(40), Some(99)], None);
+        // One that waits for its processor is no witness.
+        check(Some(99), &[None], None);
+        check(Some(99), &[Some(40), None], Some(Stall::Readers));
+    }
 }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use common::scripted::Script;
 use common::{Running, until};
-use kinex_kcl::InitialPosition;
 use kinex_kcl::memory::Link;
 use kinex_kcl::ports::FaultKind;
+use kinex_kcl::{HoldState, InitialPosition};
 
 const MIB: usize = 1024 * 1024;
 
@@ -173,5 +173,47 @@ async fn idle_shards_do_not_wait_for_each_others_reads() {
         script.stream.reads_at_once_max() >= 30
     })
     .await;
+    worker.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hung_processor_shows_in_the_gauges_and_in_the_state() {
+    let script = Script::new(1).process(|_, _| std::future::pending());
+    let shard = script.stream.open_shards().remove(0);
+    script.stream.put("key", "hangs");
+    let worker = script.start("worker-0");
+    until("the hung call", || script.diary.distinct() == 1).await;
+    let status = || worker.handle.status();
+    until("ten seconds behind", || status().behind() >= Duration::from_secs(10)).await;
+    until("ten seconds in the call", || {
+        status().since_processed() >= Duration::from_secs(10)
+    })
+    .await;
+    assert_eq!(status().holds[&shard].state, HoldState::Blocked);
+    assert_eq!(status().stalled(), None, "the process itself is in order");
+    assert_eq!(status().unreadable(), 0);
+    worker.crash();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_that_fail_show_within_ten_seconds_and_go_with_the_first_good_one() {
+    let script = Script::new(2);
+    let worker = script.start("worker-0");
+    let status = || worker.handle.status();
+    until("a first read of both", || {
+        status().holds.len() == 2 && status().holds.values().all(|hold| hold.behind_millis.is_some())
+    })
+    .await;
+    assert_eq!(status().unreadable(), 0);
+    script.stream.fail_reads(Some(FaultKind::Rejected));
+    let start = Instant::now();
+    until("both to be unreadable", || status().unreadable() == 2).await;
+    assert!(start.elapsed() > Duration::from_secs(8), "a failure or two are no news");
+    let seen = status();
+    let since = seen.since_read();
+    assert!(since >= Duration::from_secs(10) && seen.behind() >= since, "{seen:?}");
+    assert_eq!(seen.stalled(), None, "the process itself is in order");
+    script.stream.fail_reads(None);
+    until("both to be read again", || status().unreadable() == 0).await;
     worker.leave().await;
 }

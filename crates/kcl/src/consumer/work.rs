@@ -20,6 +20,7 @@ use crate::message::{Lineage, Message};
 use crate::poison::{Poison, PoisonAction};
 use crate::ports::{Fault, FaultKind, ReadFrom, ShardIterator, StreamReader};
 use crate::processor::{ProcessorFactory, RecordBatch};
+use crate::progress::Progress;
 use crate::unfold::Unfolding;
 
 impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
@@ -59,6 +60,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
         self.unfolding = None;
         self.batch = None;
         self.one_by_one.clear();
+        self.board.progress(&self.hold, |progress| progress.in_hand(None));
     }
 
     fn seek(&mut self) {
@@ -243,6 +245,8 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
         let Some(unfolding) = &mut self.unfolding else { return };
         let portion = unfolding.portion(&self.sieve, &self.board);
         self.children.extend(unfolding.children().iter().cloned());
+        let arrived = portion.records.first().map(|first| unfolding.arrived(first));
+        self.board.progress(&self.hold, |progress| progress.in_hand(arrived));
         let batch = Batch {
             last: portion.records.last().map(|record| record.position.clone()),
             end: portion.last_of_shard,
@@ -303,7 +307,9 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
 
     pub(super) async fn start_call(&mut self, job: Job) {
         self.settle_call().await;
-        self.control.set_call(Some((job.name(), clock::now())));
+        let now = clock::now();
+        self.control.set_call(Some((job.name(), now)));
+        self.board.progress(&self.hold, |progress| progress.called(now));
         let call = Call::start(
             self.processor.take(),
             &self.factory,
@@ -331,6 +337,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
     pub(super) fn take_back(&mut self, processor: Option<F::Processor>) -> &'static str {
         self.processor = processor;
         self.control.set_call(None);
+        self.board.progress(&self.hold, Progress::returned);
         self.call.take().map_or("-", |call| call.name)
     }
 
@@ -380,6 +387,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
         {
             self.checkpointer.delivering(&last.position);
             self.checkpointer.processed(&last.position);
+            self.board.progress(&self.hold, |progress| progress.in_hand(None));
             self.board.tell(WorkerEvent::RecordsDropped {
                 shard: self.hold.key.clone(),
                 reason,
@@ -408,7 +416,10 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             status.records_processed += records;
             status.bytes_processed += bytes as u64;
         });
-        self.board.hold(&self.hold, |hold| hold.checkpoint = checkpoint);
+        self.board.hold(&self.hold, |hold| {
+            hold.checkpoint = checkpoint;
+            hold.progress.in_hand(None);
+        });
     }
 
     pub(super) async fn report_drained(&mut self, clean: bool) {

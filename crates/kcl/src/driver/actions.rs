@@ -19,6 +19,7 @@ use crate::fetch::{Pace, Source};
 use crate::poison::PoisonAction;
 use crate::ports::{LeaseStore, StreamReader};
 use crate::processor::ProcessorFactory;
+use crate::progress::Progress;
 use crate::read_size::ReadSize;
 use crate::request;
 use crate::unfold::Sieve;
@@ -109,6 +110,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             state: HoldState::Reading,
             checkpoint: lease.checkpoint.clone(),
             behind_millis: None,
+            progress: Progress::starting(clock::now()),
         };
         self.board.update(|board| board.holds.insert(hold.key.clone(), status));
         let consumer = self.consumers.spawn_on(consume(setup), &self.processors);

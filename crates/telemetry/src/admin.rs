@@ -107,7 +107,7 @@ impl Admin {
         };
         let router = Router::new()
             .route("/metrics", get(scrape))
-            .route("/livez", get(|| async { "alive\n" }))
+            .route("/livez", get(live))
             .route("/readyz", get(ready))
             .with_state(pages);
         let server = axum::serve(BoundedListener::new(listener, limits), router);
@@ -154,6 +154,13 @@ async fn scrape(State(pages): State<Pages>) -> Response {
     };
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(header::CONTENT_TYPE, kind)], pages.body().to_string()).into_response()
+}
+
+async fn live(State(pages): State<Pages>) -> Response {
+    match pages.health.stalled() {
+        None => "alive\n".into_response(),
+        Some(stalled) => (StatusCode::SERVICE_UNAVAILABLE, format!("standing still: {stalled}\n")).into_response(),
+    }
 }
 
 async fn ready(State(pages): State<Pages>) -> Response {

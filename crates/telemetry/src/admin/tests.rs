@@ -72,6 +72,32 @@ async fn readiness_says_what_is_missing() {
 }
 
 #[tokio::test]
+async fn probes_ask_at_the_moment_they_are_made() {
+    let server = server(Limits::default()).await;
+    server.health.have("the table");
+    let state = Arc::new(Mutex::new((None, None)));
+    let (live, ready) = (Arc::clone(&state), Arc::clone(&state));
+    server.health.check(
+        move || live.lock().unwrap().0.clone(),
+        move || ready.lock().unwrap().1.clone(),
+    );
+    for path in ["/livez", "/readyz"] {
+        assert!(get(server.address, path).await.starts_with("HTTP/1.1 200"), "{path}");
+    }
+    *state.lock().unwrap() = (Some("the engine".to_owned()), Some("a road".to_owned()));
+    let live = get(server.address, "/livez").await;
+    assert!(
+        live.starts_with("HTTP/1.1 503") && live.contains("standing still: the engine"),
+        "{live}"
+    );
+    let ready = get(server.address, "/readyz").await;
+    assert!(
+        ready.starts_with("HTTP/1.1 503") && ready.contains("waiting for: a road"),
+        "{ready}"
+    );
+}
+
+#[tokio::test]
 async fn a_client_that_sends_slowly_is_cut() {
     let limits = Limits {
         lifetime: Duration::from_millis(200),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kinex_aws::{Clients, Facts, Fault, Requests, in_time, patiently};
-use kinex_kcl::{Worker, WorkerConfig, WorkerEvent, WorkerHandle};
+use kinex_kcl::{Stall, Status, Worker, WorkerConfig, WorkerEvent, WorkerHandle};
 use kinex_telemetry::{Admin, Counts, Health, Metrics};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -75,6 +75,11 @@ pub(crate) async fn run(args: Args, stop: Stop) -> Result<(), Error> {
         .map_err(|error| Error::Settings(error.to_string()))?;
     let handle = worker.handle();
     let health = Health::waiting_for([TABLES, STREAM, GROUP]);
+    let (live, ready) = (handle.clone(), handle.clone());
+    health.check(
+        move || live.status().stalled().map(stalled),
+        move || unread(&ready.status()),
+    );
 
     let (background, mut tasks) = (CancellationToken::new(), JoinSet::new());
     if let Some(admin) = admin {
@@ -201,6 +206,23 @@ fn finished(ended: Result<kinex_kcl::Ended, kinex_kcl::Error>) -> Result<(), Err
         warn!(shards = ?ended.hung, "processors hung: their leases went without a final checkpoint");
     }
     Ok(())
+}
+
+/// What stands still, for whoever reads the probe's answer.
+fn stalled(stall: Stall) -> String {
+    match stall {
+        Stall::LeaseThread(since) => format!("the thread that keeps the leases, for {} s", since.as_secs()),
+        Stall::Readers => "the readers of all shards".to_owned(),
+    }
+}
+
+/// What readiness lacks when no shard of this worker can be read.
+fn unread(status: &Status) -> Option<String> {
+    let shards = status.holds.len();
+    (shards > 0 && status.unreadable() == shards).then(|| {
+        let since = status.since_read().as_secs();
+        format!("a good read of any of its {shards} shards (the last one was {since} s ago)")
+    })
 }
 
 /// Everything that is measured.

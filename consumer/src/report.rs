@@ -19,7 +19,7 @@ pub(crate) async fn rate(meters: Meters, worker: WorkerHandle, every: Duration, 
         let (records, now) = (meters.records(), Instant::now());
         let rate = (records - before) as f64 / now.duration_since(at).as_secs_f64();
         let status = worker.status();
-        let behind = status.behind_millis().unwrap_or(0);
+        let behind = status.behind().as_millis();
         // Nobody reads it any more: no reason to stop.
         let _ = writeln!(
             std::io::stdout(),

@@ -36,28 +36,54 @@ impl Collector for Live {
         )?;
         seen.encode(metric)?;
 
-        let behind = gauge(seconds(status.behind_millis()));
-        let metric = encoder.encode_descriptor(
-            "behind_latest",
-            "How far the slowest shard is behind its newest record",
-            Some(&Unit::Seconds),
-            behind.metric_type(),
-        )?;
-        behind.encode(metric)?;
+        times(&status, &mut encoder)?;
+
+        let unreadable = gauge(status.unreadable() as f64);
+        let help = "Shards whose reads have failed for 10 s or longer, without a good one";
+        let metric = encoder.encode_descriptor("shards_unreadable", help, None, unreadable.metric_type())?;
+        unreadable.encode(metric)?;
 
         if status.holds.len() <= self.shard_series_max && !status.holds.is_empty() {
             let mut family = encoder.encode_descriptor(
                 "shard_behind_latest",
-                "How far each shard is behind its newest record",
+                "How far each shard is behind",
                 Some(&Unit::Seconds),
-                behind.metric_type(),
+                gauge(0.0).metric_type(),
             )?;
             for (shard, hold) in &status.holds {
-                gauge(seconds(hold.behind_millis)).encode(family.encode_family(&[("shard", shard.as_str())])?)?;
+                gauge(hold.behind().as_secs_f64()).encode(family.encode_family(&[("shard", shard.as_str())])?)?;
             }
         }
         Ok(())
     }
+}
+
+/// How far behind the worker is, and why that may be: of its shards, the one that is worst off.
+fn times(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let behind = gauge(status.behind().as_secs_f64());
+    let metric = encoder.encode_descriptor(
+        "behind_latest",
+        "How far the slowest shard is behind: by what Kinesis said, its last good read, or its oldest record in hand",
+        Some(&Unit::Seconds),
+        behind.metric_type(),
+    )?;
+    behind.encode(metric)?;
+    for (name, help, value) in [
+        (
+            "seconds_since_read",
+            "How long the last good read lies back, of the shard where that is longest",
+            status.since_read(),
+        ),
+        (
+            "seconds_since_processed",
+            "How long a processor has had the call that it is in, of the shard where that is longest; 0 while all are idle",
+            status.since_processed(),
+        ),
+    ] {
+        let value = gauge(value.as_secs_f64());
+        value.encode(encoder.encode_descriptor(name, help, None, value.metric_type())?)?;
+    }
+    Ok(())
 }
 
 /// The leases by what the worker does with them, states without a lease included.
@@ -65,6 +91,7 @@ fn by_state(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(), 
     let states = [
         ("reading", HoldState::Reading),
         ("failing", HoldState::Failing),
+        ("blocked", HoldState::Blocked),
         ("lapsed", HoldState::Lapsed),
         ("draining", HoldState::Draining),
         ("halted", HoldState::Halted),
@@ -103,9 +130,4 @@ fn checkpoints(status: &Status, encoder: &mut DescriptorEncoder<'_>) -> Result<(
 
 fn gauge(value: f64) -> ConstGauge<f64> {
     ConstGauge::new(value)
-}
-
-/// Nothing read yet counts as not behind.
-fn seconds(millis: Option<u64>) -> f64 {
-    millis.unwrap_or(0) as f64 / 1_000.0
 }

@@ -68,7 +68,7 @@ async fn throttling_and_failures_of_the_service_keep_their_kind() {
         let id = bench
             .endpoints
             .faults()
-            .add(Rule::new(Service::DynamoDb, "Scan", fault));
+            .add(Rule::new(Service::DynamoDb, "Scan", fault.clone()));
         assert_eq!(store.leases().await.expect_err("always").kind, kind, "{fault:?}");
         bench.endpoints.faults().remove(id);
     }

@@ -155,7 +155,7 @@ async fn check(fault: Fault, times: usize) {
         } else {
             "UpdateItem"
         };
-        let rule = Rule::new(Service::DynamoDb, api, fault)
+        let rule = Rule::new(Service::DynamoDb, api, fault.clone())
             .containing(format!("\"{table}\""))
             .times(1);
         bench.endpoints.faults().add(rule);

@@ -69,7 +69,7 @@ async fn a_split_whose_answer_is_lost_is_found_and_not_made_twice() {
         bench
             .endpoints
             .faults()
-            .add(Rule::new(Service::Kinesis, "SplitShard", fault).times(1));
+            .add(Rule::new(Service::Kinesis, "SplitShard", fault.clone()).times(1));
         let children = streams
             .split("orders", &shards[0].id, middle(&shards[0]))
             .await
@@ -80,7 +80,7 @@ async fn a_split_whose_answer_is_lost_is_found_and_not_made_twice() {
         bench
             .endpoints
             .faults()
-            .add(Rule::new(Service::Kinesis, "MergeShards", fault).times(1));
+            .add(Rule::new(Service::Kinesis, "MergeShards", fault.clone()).times(1));
         let child = streams
             .merge("orders", &children[0].id, &children[1].id)
             .await

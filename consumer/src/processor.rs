@@ -161,6 +161,10 @@ fn place(checkpoint: &Checkpoint) -> String {
         Checkpoint::Latest => "LATEST".to_owned(),
         Checkpoint::TrimHorizon => "TRIM_HORIZON".to_owned(),
         Checkpoint::AtTimestamp => "AT_TIMESTAMP".to_owned(),
+        Checkpoint::Since(millis) => match jiff::Timestamp::from_millisecond(*millis) {
+            Ok(time) => format!("AT_TIMESTAMP {time}"),
+            Err(_) => format!("AT_TIMESTAMP {millis}"),
+        },
         Checkpoint::ShardEnd => "SHARD_END".to_owned(),
         Checkpoint::At(position) => position.to_string(),
     }

@@ -20,12 +20,17 @@ pub(crate) const SUB_SEQUENCE: &str = "checkpointSubSequenceNumber";
 pub(crate) const OWNER_SWITCHES: &str = "ownerSwitchesSinceCheckpoint";
 pub(crate) const PARENTS: &str = "parentShardId";
 pub(crate) const CHILDREN: &str = "childShardIds";
+/// Ours: the time that a row with the checkpoint `AT_TIMESTAMP` begins at, in milliseconds since 1970. The Java library
+/// reads the attributes that it knows by name and updates them one by one, so that this one survives there unread.
+pub(crate) const SINCE: &str = "initialTimestampMillis";
 const HASH_START: &str = "startingHashKey";
 const HASH_END: &str = "endingHashKey";
 const ENTITY: &str = "entityType";
 
 /// The sentinel of a finished shard.
 pub(crate) const SHARD_END: &str = "SHARD_END";
+
+const AT_TIMESTAMP: &str = "AT_TIMESTAMP";
 
 /// What newer Java workers keep in the same table beside leases.
 const OTHER_ENTITIES: [&str; 5] = [
@@ -84,7 +89,15 @@ fn checkpoint(item: &Item) -> Result<Checkpoint, Flaw> {
     match required_text(item, CHECKPOINT)? {
         "LATEST" => Ok(Checkpoint::Latest),
         "TRIM_HORIZON" => Ok(Checkpoint::TrimHorizon),
-        "AT_TIMESTAMP" => Ok(Checkpoint::AtTimestamp),
+        AT_TIMESTAMP => match number(item, SINCE)? {
+            None => Ok(Checkpoint::AtTimestamp),
+            Some(millis) => {
+                let millis = i64::try_from(millis);
+                millis
+                    .map(Checkpoint::Since)
+                    .map_err(|_| format!("`{SINCE}` is too large for milliseconds since 1970"))
+            }
+        },
         SHARD_END => Ok(Checkpoint::ShardEnd),
         digits => {
             let sequence = SequenceNumber::parse(digits).map_err(|flaw| format!("`{CHECKPOINT}`: {flaw}"))?;
@@ -139,6 +152,7 @@ pub(crate) fn encode(lease: &Lease) -> Vec<(&'static str, AttributeValue)> {
         (SUB_SEQUENCE, n(sub)),
         (OWNER_SWITCHES, n(owner_switches)),
     ];
+    row.extend(encode_since(checkpoint).map(|since| (SINCE, since)));
     row.extend(owner.as_ref().map(|worker| (OWNER, s(worker))));
     row.extend(incarnation.as_ref().map(|process| (INCARNATION, s(process))));
     row.extend(checkpoint_owner.as_ref().map(|worker| (CHECKPOINT_OWNER, s(worker))));
@@ -158,9 +172,17 @@ pub(crate) fn encode_checkpoint(checkpoint: &Checkpoint) -> (&str, u64) {
     match checkpoint {
         Checkpoint::Latest => ("LATEST", 0),
         Checkpoint::TrimHorizon => ("TRIM_HORIZON", 0),
-        Checkpoint::AtTimestamp => ("AT_TIMESTAMP", 0),
+        Checkpoint::AtTimestamp | Checkpoint::Since(_) => (AT_TIMESTAMP, 0),
         Checkpoint::ShardEnd => (SHARD_END, 0),
         Checkpoint::At(Position { sequence, sub }) => (sequence.as_str(), *sub),
+    }
+}
+
+/// `initialTimestampMillis`, which every other checkpoint takes out of the row.
+pub(crate) fn encode_since(checkpoint: &Checkpoint) -> Option<AttributeValue> {
+    match checkpoint {
+        Checkpoint::Since(millis) => Some(n(millis)),
+        _ => None,
     }
 }
 
@@ -232,6 +254,7 @@ mod tests {
             Checkpoint::Latest,
             Checkpoint::TrimHorizon,
             Checkpoint::AtTimestamp,
+            Checkpoint::Since(1_700_000_000_000),
             Checkpoint::ShardEnd,
             Checkpoint::At(Position {
                 sequence: 7_u128.into(),

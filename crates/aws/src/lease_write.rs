@@ -9,7 +9,7 @@ use crate::expression::Expression;
 use crate::item::{n, s};
 use crate::lease_row::{
     CHECKPOINT, CHECKPOINT_OWNER, CHILDREN, COUNTER, EPOCH, INCARNATION, KEY, NEXT_INCARNATION, OWNER, OWNER_SWITCHES,
-    SHARD_END, SUB_SEQUENCE, encode, encode_checkpoint, encode_shards,
+    SHARD_END, SINCE, SUB_SEQUENCE, encode, encode_checkpoint, encode_shards, encode_since,
 };
 
 /// The expression of a write.
@@ -159,7 +159,7 @@ fn forward(row: Expression, checkpoint: &Checkpoint) -> Expression {
     let none_yet = format!("#{CHECKPOINT} IN (:latest, :trimHorizon, :atTimestamp)");
     let condition = match checkpoint {
         Checkpoint::ShardEnd => return row,
-        Checkpoint::Latest | Checkpoint::TrimHorizon | Checkpoint::AtTimestamp => none_yet,
+        Checkpoint::Latest | Checkpoint::TrimHorizon | Checkpoint::AtTimestamp | Checkpoint::Since(_) => none_yet,
         Checkpoint::At(_) => {
             let same_record = format!(
                 "#{CHECKPOINT} = :{CHECKPOINT} AND (attribute_not_exists(#{SUB_SEQUENCE}) OR #{SUB_SEQUENCE} <= \
@@ -197,7 +197,9 @@ fn final_checkpoint(row: Expression, checkpoint: Option<&Checkpoint>) -> Express
         return row;
     };
     let (text, sub) = encode_checkpoint(checkpoint);
-    row.set(CHECKPOINT, s(text)).set(SUB_SEQUENCE, n(sub))
+    row.set(CHECKPOINT, s(text))
+        .set(SUB_SEQUENCE, n(sub))
+        .set(SINCE, encode_since(checkpoint))
 }
 
 #[cfg(test)]
@@ -299,6 +301,7 @@ mod tests {
             },
             checkpoint(at, &[]),
             checkpoint(Checkpoint::TrimHorizon, &[]),
+            checkpoint(Checkpoint::Since(1_700_000_000_000), &[]),
             checkpoint(Checkpoint::ShardEnd, &["c", "d"]),
             LeaseWrite::Delete {
                 key: key.clone(),

@@ -48,6 +48,7 @@ mod proxy;
 mod reader;
 mod requests;
 mod sender;
+mod service_clock;
 mod shards;
 mod stream_admin;
 mod stream_ref;

@@ -1,6 +1,7 @@
 //! Reading a stream.
 
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_kinesis::primitives::DateTime;
 use aws_sdk_kinesis::types::{self, ShardIteratorType};
@@ -70,6 +71,15 @@ impl StreamReader for Reader {
         shards::list(&self.clients, self.clients.records(), &self.stream).await
     }
 
+    async fn now_millis(&self) -> Result<i64, Fault> {
+        let clock = self.clients.requests().kinesis_clock();
+        if clock.at_least_millis(Instant::now()).is_none() {
+            // Any response tells the time.
+            self.identity().await?;
+        }
+        Ok(clock.at_least_millis(Instant::now()).unwrap_or_else(own_clock_millis))
+    }
+
     async fn iterator(&self, shard: &ShardId, from: &ReadFrom) -> Result<ShardIterator, Fault> {
         let request = self.clients.records().get_shard_iterator();
         let request = request
@@ -123,6 +133,16 @@ impl StreamReader for Reader {
                 .map_or(0, |behind| u64::try_from(behind).unwrap_or(0)),
         })
     }
+}
+
+/// AWS refuses requests that are signed with a clock that is further off than this:
+/// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html>
+const CLOCK_SKEW_MAX: Duration = Duration::from_secs(300);
+
+/// For a service that never tells the time: this machine's, less what it may be ahead.
+fn own_clock_millis() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.saturating_sub(CLOCK_SKEW_MAX).as_millis()).unwrap_or(0)
 }
 
 fn record(record: types::Record) -> Result<RawRecord, String> {

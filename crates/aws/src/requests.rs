@@ -10,6 +10,8 @@ use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, Metadata};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 
+use crate::service_clock::ServiceClock;
+
 /// How often one API was asked with one outcome.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestCount {
@@ -23,12 +25,15 @@ pub struct RequestCount {
 
 /// The counts of all requests of one [`Clients`](crate::Clients); a cheap handle.
 #[derive(Clone, Debug, Default)]
-pub struct Requests(Arc<Mutex<BTreeMap<(String, &'static str), u64>>>);
+pub struct Requests {
+    counts: Arc<Mutex<BTreeMap<(String, &'static str), u64>>>,
+    kinesis: ServiceClock,
+}
 
 impl Requests {
     /// The counts so far, by API and outcome in the order of their names.
     pub fn snapshot(&self) -> Vec<RequestCount> {
-        let counts = self.0.lock().expect("no code panics while it holds the counts");
+        let counts = self.counts.lock().expect("no code panics while it holds the counts");
         let count = |((api, outcome), count): (&(String, &'static str), &u64)| RequestCount {
             api: api.clone(),
             outcome,
@@ -45,8 +50,13 @@ impl Requests {
             .collect()
     }
 
+    /// What the clock of Kinesis shows.
+    pub(crate) fn kinesis_clock(&self) -> &ServiceClock {
+        &self.kinesis
+    }
+
     fn add(&self, api: &str, outcome: &'static str) {
-        let mut counts = self.0.lock().expect("no code panics while it holds the counts");
+        let mut counts = self.counts.lock().expect("no code panics while it holds the counts");
         *counts.entry((api.to_owned(), outcome)).or_default() += 1;
     }
 }
@@ -64,8 +74,13 @@ impl Intercept for Requests {
         _components: &RuntimeComponents,
         config: &mut ConfigBag,
     ) -> Result<(), BoxError> {
-        let api = config.load::<Metadata>().map_or("unknown", Metadata::name);
-        self.add(api, outcome(context.response()));
+        let metadata = config.load::<Metadata>();
+        self.add(metadata.map_or("unknown", Metadata::name), outcome(context.response()));
+        if let Some(response) = context.response()
+            && metadata.is_some_and(|metadata| metadata.service() == "Kinesis")
+        {
+            self.kinesis.note(response.headers().get("date"));
+        }
         Ok(())
     }
 }

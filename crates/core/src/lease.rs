@@ -20,6 +20,9 @@ pub enum Checkpoint {
     TrimHorizon,
     /// Nothing yet; start at the time that the application is configured with.
     AtTimestamp,
+    /// Nothing yet; start with the first record that arrived at or after this time, in milliseconds since 1970. It is
+    /// what [`Self::Latest`] meant when the application first saw the shard.
+    Since(i64),
     /// Everything up to and with this record.
     At(Position),
     /// The shard is closed and all of its records are processed.
@@ -33,7 +36,7 @@ impl Checkpoint {
             (Self::ShardEnd, next) => *next == Self::ShardEnd,
             (Self::At(have), Self::At(next)) => have <= next,
             (Self::At(_), next) => *next == Self::ShardEnd,
-            (Self::Latest | Self::TrimHorizon | Self::AtTimestamp, _) => true,
+            (Self::Latest | Self::TrimHorizon | Self::AtTimestamp | Self::Since(_), _) => true,
         }
     }
 }

@@ -117,6 +117,11 @@ impl Checkpointer {
         self.write(Checkpoint::ShardEnd, children).await
     }
 
+    /// Writes down at which time reading begins.
+    pub(crate) async fn begin_at(&self, millis: i64) -> Result<(), CheckpointError> {
+        self.write(Checkpoint::Since(millis), BTreeSet::new()).await
+    }
+
     /// These records are about to be given to the processor.
     pub(crate) fn delivering(&self, last: &Position) {
         self.progress().delivered = Some(last.clone());

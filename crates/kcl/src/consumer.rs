@@ -77,6 +77,8 @@ struct Consumer<R, F: ProcessorFactory> {
     one_by_one: VecDeque<Record>,
     ends_with_them: bool,
     children: BTreeSet<ShardId>,
+    /// Where reading begins when the row said LATEST.
+    since: Option<i64>,
     /// The record that reading must find first; another one means that records are gone.
     expected: Option<SequenceNumber>,
     /// The checkpoint is no place in the stream any more.
@@ -93,6 +95,8 @@ struct Consumer<R, F: ProcessorFactory> {
 
 /// A request under way; dropping it gives it up.
 enum Request {
+    /// Write down which time LATEST is.
+    Begin(Pending<Result<i64, CheckpointError>>),
     Seek(Pending<Result<ShardIterator, Fault>>),
     Fetch,
     /// The batch that fails is given one by one, and this is the first of it.
@@ -107,6 +111,7 @@ type Pending<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// What the loop woke up for.
 enum Wake<P> {
     Called(Option<P>, Outcome),
+    Begun(Result<i64, CheckpointError>),
     Sought(Result<ShardIterator, Fault>),
     Fetched(Result<Fetched, Stuck>),
     /// The last read has more records.
@@ -166,6 +171,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             one_by_one: VecDeque::new(),
             ends_with_them: false,
             children: lease.children,
+            since: None,
             expected: None,
             from_horizon: false,
             gone: false,
@@ -191,6 +197,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             match wake {
                 Wake::Changed => {}
                 Wake::Called(_, outcome) => self.called(returned, outcome).await,
+                Wake::Begun(answer) => self.begun(answer).await,
                 Wake::Sought(answer) => self.sought(answer).await,
                 Wake::Fetched(answer) => self.fetched(answer).await,
                 Wake::Unfold => self.unfold().await,
@@ -215,6 +222,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
         };
         let request = async {
             match (&mut self.request, &mut self.ahead) {
+                (Some(Request::Begin(answer)), _) => Wake::Begun(answer.await),
                 (Some(Request::Seek(answer)), _) => Wake::Sought(answer.await),
                 (Some(Request::Close(answer)), _) => Wake::Closed(answer.await),
                 (Some(Request::Probe(answer)), _) => Wake::Probed(answer.await),

@@ -119,6 +119,15 @@ impl<R: StreamReader> Source<R> {
     }
 
     async fn read_on(&self, reader: u64, mut at: ShardIterator, reads: mpsc::Sender<Fetched>) {
+    /// The time by the stream's clock.
+    pub(crate) async fn now_millis(&self) -> Result<i64, crate::ports::Fault> {
+        let (shard, within) = (&self.hold.key, self.pace.request_timeout);
+        self.board
+            .ask("now", Some(shard), within, self.stream.now_millis())
+            .await
+    }
+
+    async fn read_on(&self, mut at: ShardIterator, reads: mpsc::Sender<Fetched>) {
         let mut failures = 0;
         loop {
             self.wait_for_quota(reader).await;

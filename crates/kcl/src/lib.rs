@@ -48,6 +48,9 @@
 //!
 //! # What is promised
 //! - Every record is delivered at least once, in the order of its shard. A graceful move delivers nothing twice.
+//! - [`InitialPosition::Latest`] is resolved once, when the application first sees the shard, and written down as a time
+//!   by the stream's own clock: whoever reads the shard later begins there. A second or two of earlier records may come
+//!   with it.
 //! - A checkpoint only moves forward, never passes what was delivered, and is refused once the lease is lost. It can
 //!   stand inside an aggregated record of the producer library.
 //! - Leases are kept on a thread of its own: a processor that is slow, or blocks the runtime, loses none.
@@ -62,8 +65,6 @@
 //!   [`WorkerHandle::status`] what a worker has and sees. Count what you need.
 //! - It reads by polling; enhanced fan-out (`SubscribeToShard`) is not there.
 //! - It is no exactly-once: who crashes between a side effect and its checkpoint repeats the side effect.
-//! - [`InitialPosition::Latest`] is a place that moves: until the first checkpoint of a shard, records that arrive while
-//!   it changes hands can be passed over. An application that cannot have that starts at a timestamp.
 //!
 //! # A walk through the code
 //! `worker` puts it together; `driver` is the lease thread, which carries out what

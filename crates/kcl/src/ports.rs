@@ -141,6 +141,9 @@ pub struct ReadBatch {
 pub trait StreamReader: Send + Sync + 'static {
     /// Every shard that the stream still knows, closed ones included: all pages of one listing, or an error.
     fn shards(&self) -> impl Future<Output = Result<Vec<Shard>, Fault>> + Send;
+    /// A time by the clock that stamps the records, in milliseconds since 1970: not after the present, and as close to
+    /// it as that clock can be read. Every record that arrives from now on is stamped at or after it.
+    fn now_millis(&self) -> impl Future<Output = Result<i64, Fault>> + Send;
     /// A place to read on from.
     fn iterator(&self, shard: &ShardId, from: &ReadFrom) -> impl Future<Output = Result<ShardIterator, Fault>> + Send;
     /// The records at that place, `max` at most.

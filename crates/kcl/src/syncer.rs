@@ -139,6 +139,16 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
         Ok(listing)
     }
 
+    /// The time that new rows begin at when the application begins at the newest record.
+    async fn latest(&self) -> Result<Option<i64>, Fault> {
+        if self.config.initial_position != InitialPosition::Latest {
+            return Ok(None);
+        }
+        let within = self.config.request_timeout;
+        let now = self.board.ask("now", None, within, self.stream.now_millis()).await?;
+        Ok(Some(now))
+    }
+
     /// One complete listing, one complete scan, and the writes that follow.
     async fn round(&mut self) -> Result<Round, Fault> {
         let within = self.config.request_timeout;
@@ -148,6 +158,8 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
             .ask("leases", None, within * SCAN, self.store.leases())
             .await?;
         self.board.count("leases", "ok");
+        // Before the listing: what arrives once a shard is in it arrives later than this.
+        let latest = self.latest().await?;
         let listing = self.listing().await?;
         self.board.unreadable(&scan.unreadable);
         let rows = with_unreadable(scan, &listing);
@@ -158,6 +170,7 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
             missing,
             trimmed,
         } = sync::sync(&rows, &listing, self.initial(), &self.missing, first_epoch());
+        let creates: Vec<_> = creates.into_iter().map(|write| resolved(write, latest)).collect();
         let idle = creates.is_empty() && deletes.is_empty() && waiting.is_empty() && missing.is_empty();
         let open: BTreeSet<&ShardId> = listing
             .iter()
@@ -241,6 +254,17 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
             InitialPosition::AtTimestamp(_) => sync::InitialPosition::AtTimestamp,
         }
     }
+}
+
+/// A row that begins at the newest record says which time that was, so that whoever reads the shard first, and whenever,
+/// begins at the same record.
+fn resolved(mut write: LeaseWrite, latest: Option<i64>) -> LeaseWrite {
+    if let (LeaseWrite::Create(lease), Some(millis)) = (&mut write, latest)
+        && lease.checkpoint == Checkpoint::Latest
+    {
+        lease.checkpoint = Checkpoint::Since(millis);
+    }
+    write
 }
 
 /// The rows, and a stand-in for each one that cannot be read: it exists, so that neither it nor what came out of it is

@@ -15,6 +15,9 @@ async fn check(initial_position: InitialPosition, expected: &[&str]) {
     let mut script = Script::new(1);
     script.config.initial_position = initial_position;
     script.stream.put("key", "before");
+    // Records are stamped by the millisecond, and LATEST begins with the present one.
+    let put_at = std::time::Instant::now();
+    until("a later millisecond", || put_at.elapsed().as_millis() > 1).await;
     let worker = script.start("worker-0");
     until("a first read", || worker.handle.status().behind_millis().is_some()).await;
     script.stream.put("key", "after");

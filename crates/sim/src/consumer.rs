@@ -103,6 +103,6 @@ pub(crate) fn behind(checkpoint: &Checkpoint) -> u64 {
     match checkpoint {
         Checkpoint::At(position) => position.sequence.as_str().parse::<u64>().map_or(0, |last| last + 1),
         Checkpoint::ShardEnd => u64::MAX,
-        Checkpoint::Latest | Checkpoint::TrimHorizon | Checkpoint::AtTimestamp => 0,
+        Checkpoint::Latest | Checkpoint::TrimHorizon | Checkpoint::AtTimestamp | Checkpoint::Since(_) => 0,
     }
 }

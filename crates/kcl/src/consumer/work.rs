@@ -66,7 +66,14 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
     fn seek(&mut self) {
         self.let_go();
         let (from, expected) = match self.table.behind() {
-            Checkpoint::Latest => (ReadFrom::Latest, None),
+            Checkpoint::Latest => match self.since {
+                Some(millis) => (ReadFrom::AtTimestamp(millis), None),
+                None => {
+                    self.request = Some(Request::Begin(Box::pin(self.begin_at_latest())));
+                    return;
+                }
+            },
+            Checkpoint::Since(millis) => (ReadFrom::AtTimestamp(*millis), None),
             Checkpoint::At(_) if self.from_horizon => (ReadFrom::TrimHorizon, None),
             // The user records of an aggregate behind the position still count, so the record itself is read again.
             Checkpoint::At(position) => (ReadFrom::At(position.sequence.clone()), Some(position.sequence.clone())),
@@ -78,8 +85,36 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             },
         };
         self.expected = expected;
+        self.ask_for_iterator(from);
+    }
+
+    fn ask_for_iterator(&mut self, from: ReadFrom) {
         let source = Arc::clone(&self.source);
         self.request = Some(Request::Seek(Box::pin(async move { source.iterator(&from).await })));
+    }
+
+    /// A row that says LATEST is an old one, or of the Java library: the time is taken now and written into the row, so
+    /// that everybody who seeks from here on begins at the same record.
+    fn begin_at_latest(&self) -> impl Future<Output = Result<i64, CheckpointError>> + Send + use<R, F> {
+        let (source, checkpointer) = (Arc::clone(&self.source), self.checkpointer.clone());
+        async move {
+            let now = source.now_millis().await;
+            let now = now.map_err(|fault| CheckpointError::Unavailable(fault.to_string()))?;
+            checkpointer.begin_at(now).await?;
+            Ok(now)
+        }
+    }
+
+    pub(super) async fn begun(&mut self, answer: Result<i64, CheckpointError>) {
+        self.request = None;
+        match answer {
+            Ok(millis) => {
+                self.since = Some(millis);
+                self.ask_for_iterator(ReadFrom::AtTimestamp(millis));
+            }
+            // Reported where it happened; it is tried again until the lease is lost.
+            Err(_) => self.happened(Event::Failed).await,
+        }
     }
 
     pub(super) async fn sought(&mut self, answer: Result<ShardIterator, Fault>) {

@@ -207,8 +207,13 @@ fn rows() -> Vec<Option<Lease>> {
         incarnation: Some(Incarnation::from("inc-before")),
         ..owned()
     };
-    let starting = [Checkpoint::TrimHorizon, Checkpoint::Latest, Checkpoint::AtTimestamp]
-        .map(|checkpoint| Lease { checkpoint, ..owned() });
+    let starting = [
+        Checkpoint::TrimHorizon,
+        Checkpoint::Latest,
+        Checkpoint::AtTimestamp,
+        Checkpoint::Since(1_700_000_000_000),
+    ]
+    .map(|checkpoint| Lease { checkpoint, ..owned() });
     // Its owner's name and process, and yet somebody else delivers.
     let not_yet = Lease {
         checkpoint_owner: Some(other().worker),
@@ -339,6 +344,7 @@ fn writes() -> Vec<LeaseWrite> {
             Checkpoint::TrimHorizon,
             Checkpoint::Latest,
             Checkpoint::AtTimestamp,
+            Checkpoint::Since(1_700_000_000_123),
         ] {
             writes.push(checkpoint(&key(), by.clone(), progress));
         }

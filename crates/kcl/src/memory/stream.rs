@@ -30,6 +30,8 @@ struct State {
     /// Iterators made before are expired.
     iterators_from: u64,
     iterators: u64,
+    /// How far the clock of the stream is ahead of this machine's.
+    skew_millis: i64,
     /// How many reads and listings fail, and how.
     failing: Vec<FaultKind>,
     /// How every read of records fails for now.
@@ -74,6 +76,7 @@ impl MemoryStream {
             next: 1,
             iterators_from: 0,
             iterators: 0,
+            skew_millis: 0,
             failing: Vec::new(),
             reads_failing: None,
             link: Link::default(),
@@ -171,6 +174,11 @@ impl MemoryStream {
         state.iterators_from = state.iterators;
     }
 
+    /// Sets the clock of the stream this far ahead of this machine's; negative: behind it.
+    pub fn skew_clock(&self, millis: i64) {
+        self.state().skew_millis = millis;
+    }
+
     /// Lets the next requests fail, one for each kind.
     pub fn fail_next(&self, kinds: &[FaultKind]) {
         self.state().failing = kinds.iter().rev().copied().collect();
@@ -265,13 +273,14 @@ impl State {
 
     fn append(&mut self, shard: &ShardId, partition_key: &str, data: Bytes) -> SequenceNumber {
         let sequence = self.sequence();
+        let arrived_millis = wall_millis() + self.skew_millis;
         let log = self.log(shard);
         assert!(log.shard.open, "{shard} is closed");
         log.records.push(RawRecord {
             sequence: sequence.clone(),
             partition_key: partition_key.to_owned(),
             data,
-            arrived_millis: wall_millis(),
+            arrived_millis,
         });
         sequence
     }
@@ -301,6 +310,13 @@ impl StreamReader for MemoryStream {
         let mut state = self.state();
         state.failure("ListShards")?;
         Ok(state.shards.values().map(|log| log.shard.clone()).collect())
+    }
+
+    async fn now_millis(&self) -> Result<i64, Fault> {
+        tokio::task::yield_now().await;
+        let mut state = self.state();
+        state.failure("now")?;
+        Ok(wall_millis() + state.skew_millis)
     }
 
     async fn iterator(&self, shard: &ShardId, from: &ReadFrom) -> Result<ShardIterator, Fault> {
@@ -377,6 +393,7 @@ impl MemoryStream {
         if number <= state.iterators_from {
             return Err(fault(FaultKind::IteratorExpired, &request, "the iterator is expired"));
         }
+        let now_millis = wall_millis() + state.skew_millis;
         let Some(log) = state.shards.get(&shard) else {
             return Err(fault(FaultKind::Missing, &request, "no such shard"));
         };
@@ -387,7 +404,7 @@ impl MemoryStream {
         let behind = log
             .records
             .get(next)
-            .map_or(0, |record| wall_millis() - record.arrived_millis);
+            .map_or(0, |record| now_millis - record.arrived_millis);
         Ok(ReadBatch {
             next: None,
             children: if ended { log.children.clone() } else { BTreeSet::new() },

@@ -165,7 +165,7 @@ impl From<&kinex_core::lease::Lease> for LeaseLine {
         let (sequence, sub) = match &lease.checkpoint {
             Checkpoint::Latest => ("LATEST".to_owned(), 0),
             Checkpoint::TrimHorizon => ("TRIM_HORIZON".to_owned(), 0),
-            Checkpoint::AtTimestamp => ("AT_TIMESTAMP".to_owned(), 0),
+            Checkpoint::AtTimestamp | Checkpoint::Since(_) => ("AT_TIMESTAMP".to_owned(), 0),
             Checkpoint::At(position) => (position.sequence.to_string(), position.sub),
             Checkpoint::ShardEnd => ("SHARD_END".to_owned(), 0),
         };

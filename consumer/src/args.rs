@@ -4,7 +4,8 @@ use std::path::PathBuf;
 
 /// Read a stream as one worker of an application, count and audit what comes.
 ///
-/// Exit codes: 0 left in good order, 1 failed, 2 wrong settings, 3 cannot connect, 75 the worker's name is in use by
+/// Exit codes: 0 left in good order, 1 failed, 2 wrong settings, 3 cannot connect, 5 the stream was replaced by
+/// another one of its name, 75 the worker's name is in use by
 /// another process.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Args {

@@ -14,6 +14,9 @@ pub enum Error {
     /// Another process has this worker's name, or took its place: exit code 75 (try again later).
     #[error("{0}")]
     Replaced(String),
+    /// The stream was deleted while it was read, and another one has its name: exit code 5.
+    #[error("{0}")]
+    StreamReplaced(String),
     /// It failed while it ran: exit code 1.
     #[error("{0}")]
     Failed(String),
@@ -26,6 +29,7 @@ impl Error {
             Self::Failed(_) => 1,
             Self::Settings(_) => 2,
             Self::Start(_) => 3,
+            Self::StreamReplaced(_) => 5,
             Self::Replaced(_) => 75,
         }
     }
@@ -35,6 +39,7 @@ impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         match fault.kind {
             FaultKind::Invalid => Self::Settings(fault.to_string()),
+            FaultKind::StreamReplaced => Self::StreamReplaced(fault.to_string()),
             _ => Self::Start(fault.to_string()),
         }
     }
@@ -44,7 +49,11 @@ impl From<kinex_kcl::Error> for Error {
     fn from(error: kinex_kcl::Error) -> Self {
         match error {
             kinex_kcl::Error::NameInUse(_) | kinex_kcl::Error::Replaced { .. } => Self::Replaced(error.to_string()),
-            kinex_kcl::Error::RenewalModeDiffers { .. } => Self::Settings(error.to_string()),
+            kinex_kcl::Error::RenewalModeDiffers { .. } | kinex_kcl::Error::StreamDiffers { .. } => {
+                Self::Settings(error.to_string())
+            }
+            kinex_kcl::Error::StreamReplaced(said) => Self::StreamReplaced(said),
+            kinex_kcl::Error::Start(fault) => Self::from(fault),
             _ => Self::Failed(error.to_string()),
         }
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use kinex_aws::{Facts, Fault, FaultKind};
 use kinex_core::audit::{Delivery, Header, Term, TermEnd};
-use kinex_kcl::{CheckpointError, Checkpointer, Position};
+use kinex_kcl::{CheckpointError, Checkpointer, Position, ShardId};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -106,6 +106,13 @@ impl Entry {
         state.pending = None;
     }
 
+    /// Counts records that the processor of the term never gets.
+    fn dropped(&self, records: u64) {
+        let mut state = self.state();
+        state.version += 1;
+        state.term.dropped += records;
+    }
+
     fn resume(&self) {
         let mut state = self.state();
         state.version += 1;
@@ -164,6 +171,21 @@ impl<R: Rows> Ledger<R> {
                 entries.insert(term.row_id(), entry.clone());
                 entry
             }
+        }
+    }
+
+    /// Counts records of a shard that no processor gets, in the term that reads it.
+    pub(crate) fn dropped(&self, shard: &ShardId, records: u64) {
+        let entries = self.snapshot().into_iter();
+        let of_shard = entries.filter_map(|entry| {
+            let epoch = {
+                let state = entry.state();
+                (state.term.shard == *shard).then_some(state.term.epoch)
+            };
+            Some((epoch?, entry))
+        });
+        if let Some((_, entry)) = of_shard.max_by_key(|(epoch, _)| *epoch) {
+            entry.dropped(records);
         }
     }
 

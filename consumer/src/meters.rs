@@ -166,7 +166,7 @@ impl Meters {
         );
         registry.register(
             "records_dropped",
-            "ALARM: records that no processor will be given, by reason: poison (their call failed every time)",
+            "ALARM: records that no processor will be given, by reason: poison (their call failed every time), dead-letter (as poison, and stored elsewhere), out-of-range (their aggregate was meant for another shard)",
             dropped,
         );
         registry.register(

@@ -108,6 +108,7 @@ pub(crate) async fn run(args: Args, stop: Stop) -> Result<(), Error> {
         handle.subscribe(),
         handle.clone(),
         meters.clone(),
+        ledger.clone(),
         health,
         background.clone(),
     ));
@@ -274,6 +275,7 @@ async fn count(
     mut events: Receiver<WorkerEvent>,
     worker: WorkerHandle,
     meters: Meters,
+    ledger: Ledger<Facts>,
     health: Health,
     stop: CancellationToken,
 ) {
@@ -285,6 +287,7 @@ async fn count(
         match event {
             Ok(event) => {
                 meters.event(&event);
+                audit(&ledger, &event);
                 if matches!(event, WorkerEvent::Membership { .. }) && !worker.status().workers.is_empty() {
                     health.have(GROUP);
                 }
@@ -296,5 +299,13 @@ async fn count(
     // What was said before the end counts too.
     while let Ok(event) = events.try_recv() {
         meters.event(&event);
+        audit(&ledger, &event);
+    }
+}
+
+/// What no processor sees has its place in the audit all the same.
+fn audit(ledger: &Ledger<Facts>, event: &WorkerEvent) {
+    if let WorkerEvent::RecordsDropped { shard, records, .. } = event {
+        ledger.dropped(shard, *records);
     }
 }

@@ -10,10 +10,10 @@ use std::time::Duration;
 use kinex_aws::Access;
 use kinex_core::balance::Policy;
 use kinex_core::member::Strategy;
-use kinex_kcl::{Departure, InitialPosition, PoisonAction, ProtocolConfig, RenewalMode, WorkerConfig};
+use kinex_kcl::{Departure, InitialPosition, OutOfRange, PoisonAction, ProtocolConfig, RenewalMode, WorkerConfig};
 
 pub use self::keys::Keys;
-use self::keys::{Poison, Position, Renewal, Shutdown, StrategyName};
+use self::keys::{OutOfRangeName, Poison, Position, Renewal, Shutdown, StrategyName};
 use crate::leaving::Leaving;
 use crate::{Args, Error};
 
@@ -200,6 +200,11 @@ fn worker(keys: &Keys) -> Result<WorkerConfig, Error> {
         prefetch: keys.prefetch.unwrap_or(base.prefetch),
         memory_max: keys.memory_max_bytes.unwrap_or(base.memory_max),
         batch_records_max: keys.batch_records_max.unwrap_or(base.batch_records_max),
+        out_of_range: match keys.out_of_range {
+            Some(OutOfRangeName::Drop) => OutOfRange::Drop,
+            Some(OutOfRangeName::Deliver) => OutOfRange::Deliver,
+            None => base.out_of_range,
+        },
         processor_retries: keys.processor_retries.unwrap_or(base.processor_retries),
         on_poison: match keys.on_poison {
             Some(Poison::Retry) => PoisonAction::Retry,

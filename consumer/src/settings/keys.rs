@@ -94,6 +94,8 @@ keys! {
     memory_max_bytes: usize,
     /// The most records that are processed together.
     batch_records_max: usize,
+    /// What becomes of an aggregate with records of another shard.
+    out_of_range: OutOfRangeName,
 
     /// After so many retries in a row of a failing call there is an alarm, and `on_poison` applies.
     processor_retries: u32,
@@ -135,6 +137,15 @@ pub enum StrategyName {
     Balanced,
     /// One lease per worker and interval.
     Stealing,
+}
+
+/// What becomes of an aggregate with records of another shard.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum OutOfRangeName {
+    /// It is dropped and counted, as the Java library does it: the producer library sends it again.
+    Drop,
+    /// It is delivered: for producers that send nothing again.
+    Deliver,
 }
 
 /// How leases are renewed.

@@ -212,6 +212,7 @@ impl Failure {
                     FaultKind::Rejected => format!("{place} does not serve it now: trying again, seldom"),
                     FaultKind::Throttled => "asked more often than is allowed: slow down, or raise the capacity".into(),
                     FaultKind::Denied => format!("allow {} to these credentials", asked.permission()),
+                    FaultKind::StreamReplaced => return said,
                     FaultKind::Missing => {
                         format!(
                             "there is no {} at {place}: check the name and the region",

@@ -48,6 +48,8 @@ pub(crate) enum Row {
     Lease(Box<Lease>),
     /// Something that the Java library keeps there too.
     Other,
+    /// A row whose key is no shard's.
+    Foreign,
 }
 
 /// The key of an item, for a report; also of one that is no lease.
@@ -62,8 +64,12 @@ pub(crate) fn decode(item: &Item) -> Result<Row, Flaw> {
         Some(entity) if OTHER_ENTITIES.contains(&entity) => return Ok(Row::Other),
         Some(entity) => return Err(format!("`{ENTITY}` is `{}`; expected LEASE", shown(entity))),
     }
+    let key = required_text(item, KEY)?;
+    if !ShardId::is_one(key) {
+        return Ok(Row::Foreign);
+    }
     let lease = Lease {
-        key: ShardId::from(required_text(item, KEY)?),
+        key: ShardId::from(key),
         owner: text(item, OWNER)?.map(WorkerId::from),
         counter: required_number(item, COUNTER)?,
         // A row that the Java library wrote has none.
@@ -219,7 +225,7 @@ mod tests {
     fn lease(item: &Item) -> Lease {
         match decode(item).unwrap() {
             Row::Lease(lease) => *lease,
-            Row::Other => panic!("not a lease: {item:?}"),
+            Row::Other | Row::Foreign => panic!("not a lease: {item:?}"),
         }
     }
 
@@ -271,13 +277,13 @@ mod tests {
                 parents: BTreeSet::from(["p".into(), "q".into()]),
                 children: BTreeSet::from(["c".into()]),
                 hash_range: Some(HashRange { start: 5, end: 9 }),
-                ..Lease::unowned("s".into(), checkpoint, Epoch(99))
+                ..Lease::unowned("shardId-0".into(), checkpoint, Epoch(99))
             };
             let mut item: Item = encode(&written)
                 .into_iter()
                 .map(|(name, value)| (name.into(), value))
                 .collect();
-            item.insert(KEY.into(), s("s"));
+            item.insert(KEY.into(), s("shardId-0"));
             assert_eq!(lease(&item), written);
         }
     }
@@ -320,6 +326,22 @@ mod tests {
             "`startingHashKey` is `-1`; expected a hash key",
         );
         check_flaw(ENTITY, Some(s("PARTY")), "`entityType` is `PARTY`; expected LEASE");
+    }
+
+    #[test]
+    fn a_row_of_another_stream_or_of_anything_else_is_foreign() {
+        for key in [
+            "111122223333:orders:1700000000:shardId-000000000000",
+            "Leader",
+            "lock-1",
+            "shardId-",
+        ] {
+            let mut item = java_row();
+            item.insert(KEY.into(), s(key));
+            assert_eq!(decode(&item), Ok(Row::Foreign), "{key}");
+            item.remove(COUNTER);
+            assert_eq!(decode(&item), Ok(Row::Foreign), "{key}: what it says is not read");
+        }
     }
 
     #[test]

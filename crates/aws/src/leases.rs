@@ -14,13 +14,14 @@ use crate::lease_row::{self, Row};
 use crate::table::Table;
 use crate::tables::{lease_table, workers_table};
 use crate::worker_row::{GROUP, ID, KIND, MEMBER};
-use crate::{Clients, Fault, FaultKind, lease_write, worker_row, worker_write};
+use crate::{Clients, Facts, Fault, FaultKind, lease_write, tables, worker_row, worker_write};
 
 /// The lease table and the workers' table of one application. Never creates a table: see [`Tables`](crate::Tables).
 #[derive(Clone, Debug)]
 pub struct Leases {
     leases: Table,
     workers: Table,
+    facts: Facts,
 }
 
 impl Leases {
@@ -28,6 +29,7 @@ impl Leases {
         Self {
             leases: Table::new(clients, lease_table(application)),
             workers: Table::new(clients, workers_table(application)),
+            facts: Facts::new(clients, application),
         }
     }
 
@@ -68,7 +70,7 @@ impl Leases {
     fn lease_of(&self, item: &Item) -> Result<Lease, Fault> {
         match lease_row::decode(item) {
             Ok(Row::Lease(lease)) => Ok(*lease),
-            Ok(Row::Other) => Err(self.unreadable(&self.leases, item, "it is no lease")),
+            Ok(Row::Other | Row::Foreign) => Err(self.unreadable(&self.leases, item, "it is no lease")),
             Err(flaw) => Err(self.unreadable(&self.leases, item, &flaw)),
         }
     }
@@ -92,6 +94,10 @@ impl Leases {
 }
 
 impl LeaseStore for Leases {
+    async fn bind(&self, stream: &str) -> Result<String, Fault> {
+        tables::bound(&self.facts, stream).await
+    }
+
     async fn leases(&self) -> Result<LeaseScan, Fault> {
         let items = self.leases.scan().await?;
         let mut scan = LeaseScan::default();
@@ -99,11 +105,13 @@ impl LeaseStore for Leases {
             match lease_row::decode(item) {
                 Ok(Row::Lease(lease)) => scan.leases.push(*lease),
                 Ok(Row::Other) => {}
+                Ok(Row::Foreign) => scan.foreign.push(lease_row::key_of(item)),
                 Err(flaw) => scan.unreadable.push((lease_row::key_of(item), flaw)),
             }
         }
         scan.leases.sort_by(|a, b| a.key.cmp(&b.key));
         scan.unreadable.sort();
+        scan.foreign.sort();
         Ok(scan)
     }
 

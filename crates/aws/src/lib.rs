@@ -65,7 +65,7 @@ pub use patience::{in_time, patiently};
 pub use reader::Reader;
 pub use requests::{RequestCount, Requests};
 pub use sender::{Entry, Outcome, Sender};
-pub use stream_admin::{StreamAdmin, StreamIdentity, StreamStatus, StreamSummary};
+pub use stream_admin::{Distribution, StreamAdmin, StreamIdentity, StreamStatus, StreamSummary};
 pub use stream_ref::stream_name;
 pub use tables::Tables;
 

@@ -77,6 +77,7 @@ fn pause(fault: FaultKind, next: Duration, waited: Duration) -> Option<Duration>
             (waited + pause <= PATIENCE).then_some(pause)
         }
         FaultKind::Missing
+        | FaultKind::StreamReplaced
         | FaultKind::Denied
         | FaultKind::Rejected
         | FaultKind::Invalid

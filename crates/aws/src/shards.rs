@@ -9,7 +9,7 @@ use kinex_core::id::{HashRange, SequenceNumber, ShardId};
 use kinex_core::shard_map::Shard;
 
 use crate::fault::{Asked, Failure, Subject};
-use crate::stream_admin::{StreamIdentity, StreamStatus, StreamSummary};
+use crate::stream_admin::{Distribution, StreamIdentity, StreamStatus, StreamSummary};
 use crate::{Clients, Fault, FaultKind, stream_ref};
 
 /// A listing whose pages change under it, or whose token expires, is begun anew this often.
@@ -65,6 +65,18 @@ fn summary(described: &StreamDescriptionSummary) -> StreamSummary {
         },
         open_shards: u32::try_from(described.open_shard_count).unwrap_or(0),
         retention: Duration::from_secs(hours * 3600),
+        distribution: distribution(described),
+    }
+}
+
+/// On-demand streams alone have a strategy:
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateStreamRecordDistributionStrategy.html>
+fn distribution(described: &StreamDescriptionSummary) -> Distribution {
+    let mode = described.stream_mode_details.as_ref().map(|mode| &mode.stream_mode);
+    match &described.record_distribution_strategy {
+        Some(types::RecordDistributionStrategy::Auto) => Distribution::Auto,
+        _ if mode == Some(&types::StreamMode::OnDemand) => Distribution::ByKeyForNow,
+        _ => Distribution::ByKey,
     }
 }
 

@@ -21,6 +21,25 @@ pub struct StreamIdentity {
     pub created_millis: i64,
 }
 
+impl StreamIdentity {
+    /// The identity as one text, the same for the same stream.
+    pub fn text(&self) -> String {
+        let Self { arn, created_millis } = self;
+        format!("{{\"arn\":\"{arn}\",\"createdMillis\":{created_millis}}}")
+    }
+}
+
+/// How Kinesis chooses the shard of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Distribution {
+    /// By the partition key or the explicit hash key, and it cannot be otherwise: a provisioned stream.
+    ByKey,
+    /// By the key for now; an on-demand stream may be set to [`Self::Auto`] at any time.
+    ByKeyForNow,
+    /// Evenly, whatever the keys: the record distribution strategy `AUTO`.
+    Auto,
+}
+
 /// Whether a stream takes requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum StreamStatus {
@@ -47,6 +66,8 @@ pub struct StreamSummary {
     pub open_shards: u32,
     /// How long records are kept.
     pub retention: Duration,
+    /// How the shard of a record is chosen.
+    pub distribution: Distribution,
 }
 
 /// All streams of the account and region.

@@ -98,9 +98,23 @@ impl Tables {
     /// # Errors
     /// `Invalid` when the tables belong to another stream, or to an earlier one of the same name.
     pub async fn bind(&self, stream: &StreamIdentity) -> Result<(), Fault> {
-        let StreamIdentity { arn, created_millis } = stream;
-        let mine = format!("{{\"arn\":\"{arn}\",\"createdMillis\":{created_millis}}}");
-        let bound = self.facts.claim("stream", "bound", &mine).await?;
+        let mine = stream.text();
+        let bound = bound(&self.facts, &mine).await?;
+        self.same(&bound, &mine)
+    }
+
+    /// Whether the tables are tied to this stream, or to none yet; writes nothing.
+    ///
+    /// # Errors
+    /// As [`bind`](Self::bind); `Missing` when there are no tables.
+    pub async fn bound_to(&self, stream: &StreamIdentity) -> Result<(), Fault> {
+        match self.facts.get(STREAM, BOUND).await? {
+            Some(bound) => self.same(&bound, &stream.text()),
+            None => Ok(()),
+        }
+    }
+
+    fn same(&self, bound: &str, mine: &str) -> Result<(), Fault> {
         if bound == mine {
             return Ok(());
         }
@@ -120,6 +134,15 @@ impl Tables {
         tokio::try_join!(self.leases.delete(), self.workers.delete())?;
         Ok(())
     }
+}
+
+/// The fact row that says which stream the leases belong to.
+const STREAM: &str = "stream";
+const BOUND: &str = "bound";
+
+/// Ties the tables to a stream unless they are tied to one, and returns the one that they are tied to.
+pub(crate) async fn bound(facts: &Facts, stream: &str) -> Result<String, Fault> {
+    facts.claim(STREAM, BOUND, stream).await
 }
 
 impl Shaped {

@@ -205,7 +205,9 @@ impl Connected {
             | FaultKind::Rejected
             | FaultKind::IteratorExpired => (Code::Failed, "try again in a moment".to_owned()),
             // The fault itself says what to change.
-            FaultKind::Invalid => return Stop::usage(self.label.clone()).source(fault).into(),
+            FaultKind::Invalid | FaultKind::StreamReplaced => {
+                return Stop::usage(self.label.clone()).source(fault).into();
+            }
         };
         Stop::new(code, self.label.clone()).next(next).source(fault).into()
     }

@@ -88,7 +88,7 @@ pub(crate) fn code_of(error: &anyhow::Error) -> Code {
         if let Some(fault) = cause.downcast_ref::<Fault>() {
             return match fault.kind {
                 FaultKind::Unreachable | FaultKind::Denied => Code::CannotConnect,
-                FaultKind::Missing | FaultKind::Invalid => Code::Usage,
+                FaultKind::Missing | FaultKind::StreamReplaced | FaultKind::Invalid => Code::Usage,
                 FaultKind::Throttled
                 | FaultKind::Service
                 | FaultKind::Incomplete

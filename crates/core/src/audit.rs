@@ -117,6 +117,9 @@ pub struct Term {
     /// Records without a header: delivered, and outside the audit.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub foreign: u64,
+    /// Records that no processor got, as those of an aggregate that was meant for another shard.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub dropped: u64,
     /// What was delivered, per source and lane.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lanes: BTreeMap<Source, BTreeMap<Lane, Tally>>,
@@ -136,6 +139,7 @@ impl Term {
             seen_ms: now_ms,
             end: None,
             foreign: 0,
+            dropped: 0,
             lanes: BTreeMap::new(),
         }
     }

@@ -77,6 +77,18 @@ text_id! {
     /// A shard of a stream, and at the same time the key of its lease: `shardId-000000000007`.
     ShardId
 }
+
+impl ShardId {
+    /// Whether a text can be the id of a shard. Kinesis names every shard `shardId-` and a number; lease tables hold other
+    /// keys too: those of the Java library's multi-stream mode (`account:stream:created:shardId-...`), its locks, and
+    /// whatever another application keeps there.
+    pub fn is_one(text: &str) -> bool {
+        text.strip_prefix("shardId-").is_some_and(|rest| {
+            let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+            !rest.is_empty() && rest.bytes().all(allowed)
+        })
+    }
+}
 text_id! {
     /// A worker by the name it keeps over restarts: the pod name on Kubernetes.
     WorkerId

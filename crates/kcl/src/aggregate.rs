@@ -43,7 +43,7 @@ pub(crate) enum BadAggregate {
 }
 
 /// The user records of one Kinesis record, in their order.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct UserRecords {
     raw: RawRecord,
     /// `None`: the record is not an aggregate, and is its own single user record.
@@ -70,14 +70,26 @@ impl UserRecords {
         (records, bad)
     }
 
-    /// How the hash keys of a record relate to the shard: what came in an aggregate may belong to another one.
-    pub(crate) fn belongs(record: &Record, range: HashRange) -> bool {
-        !record.aggregated
-            || range.contains(
-                record
-                    .explicit_hash_key
-                    .unwrap_or_else(|| hash_key(&record.partition_key)),
-            )
+    /// How many records belong to another shard by their hash keys. Only what came in an aggregate can.
+    pub(crate) fn outside(&self, range: HashRange) -> u64 {
+        let outside = |record: &Record| {
+            let keyed = || record.partition_key.as_deref().map(hash_key);
+            let key = record.explicit_hash_key.or_else(keyed);
+            record.aggregated && key.is_some_and(|key| !range.contains(key))
+        };
+        if self.aggregate.is_none() {
+            return 0;
+        }
+        self.clone().filter(outside).count() as u64
+    }
+
+    /// How many records lie after this position, and the first and the last of them.
+    pub(crate) fn after(&self, behind: Option<&Position>) -> Option<(u64, Position, Position)> {
+        let unread = |record: &Record| behind.is_none_or(|behind| record.position > *behind);
+        let mut positions = self.clone().filter(unread).map(|record| record.position);
+        let first = positions.next()?;
+        let (others, last) = positions.fold((0, first.clone()), |(count, _), position| (count + 1, position));
+        Some((others + 1, first, last))
     }
 
     fn place(&self) -> Position {
@@ -90,7 +102,7 @@ impl UserRecords {
     fn whole(&mut self) -> Option<Record> {
         (self.sub == 0).then(|| Record {
             position: self.place(),
-            partition_key: Arc::from(self.raw.partition_key.as_str()),
+            partition_key: self.raw.partition_key.as_deref().map(Arc::from),
             explicit_hash_key: None,
             data: self.raw.data.clone(),
             arrived_millis: self.raw.arrived_millis,
@@ -120,7 +132,7 @@ impl Iterator for UserRecords {
         };
         let record = Record {
             position: self.place(),
-            partition_key: key,
+            partition_key: Some(key),
             explicit_hash_key: hash_key,
             data: sub.data,
             arrived_millis: self.raw.arrived_millis,
@@ -132,7 +144,7 @@ impl Iterator for UserRecords {
 }
 
 /// An aggregate that was checked as a whole.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Aggregate {
     message: Bytes,
     keys: Table,
@@ -284,7 +296,7 @@ enum Field {
 }
 
 /// A list of texts in the message: only where the length of each one stands, four bytes for at least two in the message.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Table {
     starts: Vec<u32>,
 }

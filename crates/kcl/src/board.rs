@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kinex_core::id::ShardId;
+use kinex_core::lease::Position;
 use kinex_core::member::Hold;
 use kinex_core::time::Moment;
+use tokio::sync::watch;
 
 use crate::clock;
-use crate::events::{Events, WorkerEvent};
+use crate::events::{DropReason, Events, WorkerEvent};
 use crate::ports::{Fault, FaultKind};
 use crate::progress::Progress;
 use crate::worker::{HoldStatus, Status};
@@ -21,6 +23,8 @@ pub(crate) struct Board {
     pub(crate) events: Events,
     pub(crate) status: Arc<Mutex<Status>>,
     told: Arc<Mutex<Told>>,
+    /// What the stream's reader said when another stream had taken the name.
+    replaced: Arc<watch::Sender<Option<String>>>,
 }
 
 /// What need not be told again for now.
@@ -30,6 +34,10 @@ struct Told {
     failures: BTreeMap<(&'static str, FaultKind), (Moment, u64)>,
     /// Rows that could not be read at the last scan.
     unreadable: BTreeSet<(String, String)>,
+    /// Keys of rows that are no shard's.
+    foreign: BTreeSet<String>,
+    /// When a drop of records for this reason was last logged, and how many records have not been since.
+    dropped: BTreeMap<DropReason, (Moment, u64)>,
 }
 
 /// A request that fails for long is logged this often.
@@ -41,6 +49,7 @@ impl Board {
             events,
             status,
             told: Arc::default(),
+            replaced: Arc::new(watch::Sender::new(None)),
         }
     }
 
@@ -53,8 +62,65 @@ impl Board {
         }
     }
 
+    /// Reports the rows of a scan that are no shard's, each once.
+    pub(crate) fn foreign(&self, keys: &[String]) {
+        let mut told = self.told();
+        let new: Vec<_> = keys
+            .iter()
+            .filter(|key| told.foreign.insert((*key).clone()))
+            .cloned()
+            .collect();
+        drop(told);
+        if !new.is_empty() {
+            self.tell(WorkerEvent::ForeignLeases { keys: new });
+        }
+    }
+
+    /// Reports records that no processor gets. The log has a line for each reason every ten seconds.
+    pub(crate) fn dropped(&self, shard: &ShardId, reason: DropReason, records: u64, first: Position, last: Position) {
+        if let Some(unlogged) = self.drop_due(reason, records, clock::now()) {
+            crate::log::dropped(shard, reason.as_str(), records, unlogged);
+        }
+        self.events.tell_quietly(WorkerEvent::RecordsDropped {
+            shard: shard.clone(),
+            reason,
+            records,
+            first,
+            last,
+        });
+    }
+
+    /// Whether a drop is to be logged, and how many records were dropped without a line since the last one.
+    fn drop_due(&self, reason: DropReason, records: u64, now: Moment) -> Option<u64> {
+        let mut told = self.told();
+        match told.dropped.get_mut(&reason) {
+            Some((at, unlogged)) if now.since(*at) < LOG_EVERY => {
+                *unlogged += records;
+                None
+            }
+            entry => {
+                let unlogged = entry.map_or(0, |(_, unlogged)| *unlogged);
+                told.dropped.insert(reason, (now, 0));
+                Some(unlogged)
+            }
+        }
+    }
+
+    /// Waits until a request found another stream in the place of the one that is read, and returns what it said.
+    pub(crate) async fn replaced(&self) -> String {
+        let mut replaced = self.replaced.subscribe();
+        // The sender lives in this very value.
+        let found = replaced.wait_for(Option::is_some).await;
+        found.ok().and_then(|found| found.clone()).unwrap_or_default()
+    }
+
     fn failed(&self, request: &'static str, fault: &Fault) {
         self.count(request, outcome(fault.kind));
+        if fault.kind == FaultKind::StreamReplaced {
+            // The worker ends with this error, which says it once.
+            self.replaced.send_replace(Some(fault.to_string()));
+            return;
+        }
         // An iterator that is too old is a matter of course.
         if fault.kind == FaultKind::IteratorExpired {
             return;
@@ -154,6 +220,7 @@ fn outcome(kind: FaultKind) -> &'static str {
         FaultKind::Service => "service",
         FaultKind::Denied => "denied",
         FaultKind::Missing => "missing",
+        FaultKind::StreamReplaced => "stream-replaced",
         FaultKind::IteratorExpired => "iterator-expired",
         FaultKind::Rejected => "rejected",
         FaultKind::Invalid => "invalid",

@@ -19,14 +19,16 @@ pub enum InitialPosition {
     AtTimestamp(i64),
 }
 
-/// What to do with a user record of an aggregate whose hash key is outside the range of the shard.
+/// What to do with an aggregate in which a user record's hash key is outside the range of the shard.
 ///
-/// The producer library aggregates for the shards that it knows, so such records appear shortly after a split.
+/// The producer library aggregates for the shards that it knows, so such records appear shortly after a split, and sends
+/// them again. A stream with the record distribution `AUTO` places records without regard to their keys: there every
+/// record is delivered, whatever is set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OutOfRange {
-    /// Drop and count it, as the Java library does: the shard it belongs to is read by somebody else.
+    /// Drop the whole aggregate and count its records, as the Java library does: the producer sends them again.
     Drop,
-    /// Deliver it all the same.
+    /// Deliver it all the same, for producers that send nothing again: records may come twice.
     Deliver,
 }
 

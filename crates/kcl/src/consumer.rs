@@ -25,7 +25,7 @@ use crate::events::WorkerEvent;
 use crate::fetch::{Ahead, Fetched, Source, Stuck};
 use crate::message::{Lineage, Message};
 use crate::poison::PoisonAction;
-use crate::ports::{Fault, ShardIterator, StreamReader};
+use crate::ports::{ChildShard, Fault, ShardIterator, StreamReader};
 use crate::processor::{ProcessorFactory, Record, RecordBatch, ShardStart};
 use crate::unfold::{Sieve, Unfolding};
 use crate::worker::HoldState;
@@ -77,10 +77,14 @@ struct Consumer<R, F: ProcessorFactory> {
     one_by_one: VecDeque<Record>,
     ends_with_them: bool,
     children: BTreeSet<ShardId>,
+    /// What the last read said of the shards that follow.
+    named: BTreeSet<ChildShard>,
     /// Where reading begins when the row said LATEST.
     since: Option<i64>,
     /// The record that reading must find first; another one means that records are gone.
     expected: Option<SequenceNumber>,
+    /// Whether everything in the shard had been read shortly before that.
+    read_all_before: bool,
     /// The checkpoint is no place in the stream any more.
     from_horizon: bool,
     /// The stream has forgotten the shard.
@@ -101,6 +105,8 @@ enum Request {
     Fetch,
     /// The batch that fails is given one by one, and this is the first of it.
     Narrow(Batch),
+    /// Are the records outside of the shard's range meant for another shard?
+    Placement(Pending<Result<bool, Fault>>),
     /// The stream does not know the shard: is it gone?
     Probe(Pending<Result<Lineage, CheckpointError>>),
     Close(Pending<Result<BTreeSet<ShardId>, CheckpointError>>),
@@ -114,6 +120,7 @@ enum Wake<P> {
     Begun(Result<i64, CheckpointError>),
     Sought(Result<ShardIterator, Fault>),
     Fetched(Result<Fetched, Stuck>),
+    Placed(Result<bool, Fault>),
     /// The last read has more records.
     Unfold,
     Narrowed(Batch),
@@ -171,8 +178,10 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             one_by_one: VecDeque::new(),
             ends_with_them: false,
             children: lease.children,
+            named: BTreeSet::new(),
             since: None,
             expected: None,
+            read_all_before: false,
             from_horizon: false,
             gone: false,
             lapsed_at: None,
@@ -200,6 +209,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
                 Wake::Begun(answer) => self.begun(answer).await,
                 Wake::Sought(answer) => self.sought(answer).await,
                 Wake::Fetched(answer) => self.fetched(answer).await,
+                Wake::Placed(answer) => self.placed(answer).await,
                 Wake::Unfold => self.unfold().await,
                 Wake::Narrowed(first) => self.narrowed(first).await,
                 Wake::Gone => self.gone().await,
@@ -224,6 +234,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             match (&mut self.request, &mut self.ahead) {
                 (Some(Request::Begin(answer)), _) => Wake::Begun(answer.await),
                 (Some(Request::Seek(answer)), _) => Wake::Sought(answer.await),
+                (Some(Request::Placement(answer)), _) => Wake::Placed(answer.await),
                 (Some(Request::Close(answer)), _) => Wake::Closed(answer.await),
                 (Some(Request::Probe(answer)), _) => Wake::Probed(answer.await),
                 (Some(Request::Narrow(first)), _) => Wake::Narrowed(first.clone()),

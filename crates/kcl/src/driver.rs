@@ -4,6 +4,7 @@
 //! the user's runtime never stops a renewal.
 
 mod actions;
+mod binding;
 mod checkpoints;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,13 +13,14 @@ use std::time::Duration;
 
 use kinex_core::id::WorkerId;
 use kinex_core::lease::Process;
-use kinex_core::member::{Event, Exit, Hold, Member, Profile, Reply, RequestId};
+use kinex_core::member::{Event, Exit, Hold, Member, Profile, Reply, RequestId, StopReason};
 use kinex_core::time::Moment;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
+use self::binding::Bound;
 use self::checkpoints::Queue;
 use crate::board::Board;
 use crate::budget::Budget;
@@ -57,7 +59,15 @@ pub(crate) struct Setup<S, R, F> {
 pub(crate) async fn drive<S: LeaseStore, R: StreamReader, F: ProcessorFactory>(
     setup: Setup<S, R, F>,
 ) -> Result<Ended, Error> {
+    let mut setup = setup;
     let crash = setup.crash.clone();
+    tokio::select! {
+        bound = binding::bind(&mut setup) => match bound? {
+            Bound::Stream => {}
+            Bound::Leave => return Ok(Ended::default()),
+        },
+        () = crash.cancelled() => return Ok(Ended::default()),
+    }
     let mut driver = Driver::new(setup);
     tokio::select! {
         ended = driver.run() => ended,
@@ -172,6 +182,9 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
     }
 
     async fn run(&mut self) -> Result<Ended, Error> {
+        let board = self.board.clone();
+        let replaced = board.replaced();
+        tokio::pin!(replaced);
         loop {
             let now = clock::now();
             self.board.update(|status| status.turned = Some(now));
@@ -191,6 +204,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
                 biased;
                 Some(finished) = self.requests.join_next() => self.finished(finished),
                 Some(ended) = self.consumers.join_next_with_id(), if !self.consumers.is_empty() => self.consumer_ended(ended),
+                said = &mut replaced => return Err(self.stop_at_once(said).await),
                 Some(message) = self.inbox.recv() => self.message(message),
                 () = clock::sleep_until(wake) => {}
             }
@@ -232,9 +246,9 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
                 children,
                 reply,
             } => self.checkpoint(&hold, checkpoint, children, reply),
-            Message::Sync { ended, reply } => {
+            Message::Sync { ended, children, reply } => {
                 // Full: the answer is an error, and the consumer asks again.
-                let _ = self.syncing.try_send(syncer::Ask { ended, reply });
+                let _ = self.syncing.try_send(syncer::Ask { ended, children, reply });
             }
             Message::LineageChanged => self.happened(Event::LineageChanged),
             Message::Drained { hold, checkpoint, hung } => self.drained(&hold, checkpoint, hung),
@@ -353,14 +367,29 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
         self.rank.send_replace(rank);
     }
 
-    /// Every hold has been stopped; the consumers tell their processors.
-    async fn leave(&mut self, exit: Exit) -> Result<Ended, Error> {
+    /// The stream is another one: nothing is written any more, not even that this worker leaves.
+    async fn stop_at_once(&mut self, said: String) -> Error {
+        self.requests.shutdown().await;
+        for held in self.holds.values() {
+            held.control.stop(StopReason::Lost);
+        }
+        self.holds.clear();
+        self.rest().await;
+        Error::StreamReplaced(said)
+    }
+
+    /// Nobody is heard any more; whoever waits for an answer is told so, and the processors hear how it ended.
+    async fn rest(&mut self) {
         self.board.update(|status| status.turned = None);
-        // Nobody is heard any more; who waits for an answer is told so.
         self.inbox.close();
         while self.inbox.try_recv().is_ok() {}
         let told = async { while self.consumers.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(self.config.protocol.drain_timeout + GRACE, told).await;
+    }
+
+    /// Every hold has been stopped; the consumers tell their processors.
+    async fn leave(&mut self, exit: Exit) -> Result<Ended, Error> {
+        self.rest().await;
         match exit {
             Exit::Departed => Ok(Ended {
                 hung: std::mem::take(&mut self.hung),

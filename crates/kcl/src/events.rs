@@ -198,16 +198,16 @@ pub enum WorkerEvent {
         /// What is wrong with it.
         reason: String,
     },
-    /// Aggregated user records whose hash key belongs to another shard.
+    /// Aggregates in which records belong to another shard by their hash keys, and that were delivered all the same.
     OutOfRange {
         /// The shard.
         shard: ShardId,
-        /// How many of one read.
+        /// How many such records one read had.
         records: u64,
-        /// Whether they were dropped.
-        dropped: bool,
     },
-    /// The checkpoint lies before the oldest record that the stream still has: records are gone.
+    /// Retention has removed the record that the checkpoint names, and whatever followed it up to the oldest one that the
+    /// stream still has: records that were never read may be among them. Not reported when the worker had read everything
+    /// a short while ago.
     BehindHorizon {
         /// The shard.
         shard: ShardId,
@@ -222,6 +222,12 @@ pub enum WorkerEvent {
         kind: crate::ports::FaultKind,
         /// What the answer was.
         message: String,
+    },
+    /// Rows of the lease table whose keys are no shard's: of the Java library's multi-stream mode, or of another
+    /// application. They are left alone; each is reported once.
+    ForeignLeases {
+        /// The keys.
+        keys: Vec<String>,
     },
     /// A lease row could not be read and is skipped.
     UnreadableLease {
@@ -239,17 +245,21 @@ pub enum DropReason {
     Poison,
     /// As [`Self::Poison`], after the processor had stored them elsewhere.
     DeadLetter,
+    /// They came in an aggregate that was meant for another shard, where the producer sends it again: see
+    /// [`OutOfRange`](crate::OutOfRange).
+    OutOfRange,
 }
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: &[Self] = &[Self::Poison, Self::DeadLetter];
+    pub const ALL: &[Self] = &[Self::Poison, Self::DeadLetter, Self::OutOfRange];
 
     /// The name in metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Poison => "poison",
             Self::DeadLetter => "dead-letter",
+            Self::OutOfRange => "out-of-range",
         }
     }
 }

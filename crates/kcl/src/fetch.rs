@@ -27,6 +27,13 @@ const PAUSE_REJECTED: Duration = Duration::from_secs(1);
 /// As long as Kinesis may need to pay off a read of 10 MiB.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
+/// Records are kept at least a day, less what clocks and reads in flight may be off:
+/// <https://docs.aws.amazon.com/streams/latest/dev/kinesis-extended-retention.html>
+const RETENTION_MIN: Duration = Duration::from_secs(23 * 3_600);
+
+/// A description of the stream may have to wait for its turn.
+const DESCRIBED_WITHIN: Duration = Duration::from_secs(15);
+
 /// What reading a shard needs.
 pub(crate) struct Source<R> {
     pub(crate) stream: Arc<R>,
@@ -38,6 +45,8 @@ pub(crate) struct Source<R> {
     /// Iterators in a row that turned out to be worth nothing before they brought a good read.
     pub(crate) worthless: AtomicU32,
     pub(crate) pace: Pace,
+    /// When a read last found nothing that was unread.
+    pub(crate) read_all: Mutex<Option<Moment>>,
 }
 
 /// The settings of reading.
@@ -118,7 +127,6 @@ impl<R: StreamReader> Source<R> {
         Ok(iterator)
     }
 
-    async fn read_on(&self, reader: u64, mut at: ShardIterator, reads: mpsc::Sender<Fetched>) {
     /// The time by the stream's clock.
     pub(crate) async fn now_millis(&self) -> Result<i64, crate::ports::Fault> {
         let (shard, within) = (&self.hold.key, self.pace.request_timeout);
@@ -127,7 +135,15 @@ impl<R: StreamReader> Source<R> {
             .await
     }
 
-    async fn read_on(&self, mut at: ShardIterator, reads: mpsc::Sender<Fetched>) {
+    /// Whether records that lie outside of the shard's range were meant for another shard.
+    pub(crate) async fn placed_by_key(&self) -> Result<bool, crate::ports::Fault> {
+        let (shard, within) = (&self.hold.key, DESCRIBED_WITHIN);
+        self.board
+            .ask("placed-by-key", Some(shard), within, self.stream.placed_by_key())
+            .await
+    }
+
+    async fn read_on(&self, reader: u64, mut at: ShardIterator, reads: mpsc::Sender<Fetched>) {
         let mut failures = 0;
         loop {
             self.wait_for_quota(reader).await;
@@ -142,6 +158,9 @@ impl<R: StreamReader> Source<R> {
                     failures = 0;
                     let held = self.account(&batch, called);
                     share.set(held);
+                    if batch.behind_millis == 0 {
+                        *self.read_all.lock().unwrap_or_else(PoisonError::into_inner) = Some(clock::now());
+                    }
                     let (next, newest) = (batch.next.clone(), batch.behind_millis == 0);
                     if !(batch.records.is_empty() && next.is_some()) {
                         self.waits_for_processor(reader);
@@ -162,7 +181,10 @@ impl<R: StreamReader> Source<R> {
                     failures += 1;
                     self.failed();
                     match fault.kind {
-                        FaultKind::IteratorExpired | FaultKind::Invalid | FaultKind::Missing => {
+                        FaultKind::IteratorExpired
+                        | FaultKind::Invalid
+                        | FaultKind::Missing
+                        | FaultKind::StreamReplaced => {
                             self.worthless.fetch_add(1, Ordering::Relaxed);
                             return;
                         }
@@ -233,6 +255,12 @@ impl<R: StreamReader> Source<R> {
         held
     }
 
+    /// Whether everything in the shard was read so lately that retention cannot have removed anything unread since.
+    pub(crate) fn read_all_lately(&self) -> bool {
+        let read_all = *self.read_all.lock().unwrap_or_else(PoisonError::into_inner);
+        read_all.is_some_and(|at| clock::now().since(at) < RETENTION_MIN)
+    }
+
     async fn wait_for_quota(&self, reader: u64) {
         loop {
             let wait = self.bucket(|bucket| bucket.wait(clock::now()));
@@ -273,6 +301,7 @@ fn pause(kind: FaultKind, failures: u32, jitter: f64) -> Duration {
         FaultKind::Denied
         | FaultKind::Rejected
         | FaultKind::Missing
+        | FaultKind::StreamReplaced
         | FaultKind::IteratorExpired
         | FaultKind::Invalid => (PAUSE_REJECTED * (1 << doublings))
             .min(PAUSE_MAX)
@@ -285,9 +314,13 @@ fn jitter() -> f64 {
     uuid::Uuid::new_v4().as_u64_pair().0 as f64 / u64::MAX as f64
 }
 
+fn key_bytes(record: &RawRecord) -> usize {
+    record.partition_key.as_ref().map_or(0, String::len)
+}
+
 /// What Kinesis counts of a record.
 fn payload(record: &RawRecord) -> usize {
-    record.data.len() + record.partition_key.len()
+    record.data.len() + key_bytes(record)
 }
 
 /// What a record occupies until it is processed: itself, and four allocations.
@@ -295,7 +328,7 @@ fn occupied(record: &RawRecord) -> usize {
     let counted = 2 * size_of::<usize>();
     size_of::<RawRecord>()
         + allocated(record.sequence.as_str().len() + counted)
-        + allocated(record.partition_key.len())
+        + allocated(key_bytes(record))
         + allocated(record.data.len())
         + allocated(3 * size_of::<usize>())
 }
@@ -303,7 +336,7 @@ fn occupied(record: &RawRecord) -> usize {
 /// What a record occupies while it is decoded: the text of it in the response, the SDK's own form, and what is left of it.
 fn peak(record: &RawRecord) -> usize {
     const AROUND: usize = 512;
-    occupied(record) + record.data.len() / 3 * 4 + record.partition_key.len() + AROUND
+    occupied(record) + record.data.len() / 3 * 4 + key_bytes(record) + AROUND
 }
 
 #[cfg(test)]
@@ -354,7 +387,7 @@ mod tests {
     fn a_record_of_one_byte_is_counted_with_all_that_is_around_it() {
         let record = RawRecord {
             sequence: kinex_core::id::SequenceNumber::parse(&"4".repeat(56)).expect("digits"),
-            partition_key: "k".into(),
+            partition_key: Some("k".into()),
             data: bytes::Bytes::from_static(b"x"),
             arrived_millis: 0,
         };

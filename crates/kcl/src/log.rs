@@ -1,5 +1,6 @@
 //! Events as log lines. Nothing from a record's payload or key is ever logged.
 
+use kinex_core::id::ShardId;
 use tracing::{debug, error, info, warn};
 
 use crate::events::WorkerEvent;
@@ -8,6 +9,11 @@ use crate::ports::Fault;
 /// A failed request, with how many of its kind were not logged since the last one that was.
 pub(crate) fn failure(fault: &Fault, unlogged: u64) {
     warn!(request = fault.request, kind = ?fault.kind, message = fault.message, unlogged, "request failed");
+}
+
+/// Records that no processor gets, with how many more were dropped without a line since the last one.
+pub(crate) fn dropped(shard: &ShardId, reason: &'static str, records: u64, unlogged: u64) {
+    warn!(%shard, reason, records, unlogged, "records dropped: no processor gets them");
 }
 
 /// ERROR needs a person, WARN is unexpected but went on, INFO is a change of state, DEBUG a round.
@@ -24,6 +30,7 @@ pub(crate) fn event(event: &WorkerEvent) {
         | WorkerEvent::BadAggregate { .. }
         | WorkerEvent::BehindHorizon { .. }
         | WorkerEvent::UnreadableLease { .. }
+        | WorkerEvent::ForeignLeases { .. }
         | WorkerEvent::RequestFailed { .. } => warn!(?event),
         WorkerEvent::Membership { .. }
         | WorkerEvent::CapExceeded { .. }

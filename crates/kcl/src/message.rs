@@ -10,6 +10,7 @@ use kinex_core::worker::Departure;
 use tokio::sync::oneshot;
 
 use crate::checkpointer::CheckpointError;
+use crate::ports::ChildShard;
 
 /// To the driver, which alone talks to the tables.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(crate) enum Message {
     /// List the shards and add the missing rows now, because this shard is at its end, or seems to be gone.
     Sync {
         ended: ShardId,
+        /// What the last read of the shard said of its children.
+        children: BTreeSet<ChildShard>,
         reply: oneshot::Sender<Result<Lineage, String>>,
     },
     /// The processor of the hold rests, and this is its final checkpoint.

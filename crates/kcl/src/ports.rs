@@ -7,7 +7,7 @@ use std::fmt;
 use std::future::Future;
 
 use bytes::Bytes;
-use kinex_core::id::{SequenceNumber, ShardId, WorkerId};
+use kinex_core::id::{HashRange, SequenceNumber, ShardId, WorkerId};
 use kinex_core::lease::{Lease, LeaseWrite};
 use kinex_core::member::Written;
 use kinex_core::shard_map::Shard;
@@ -28,6 +28,9 @@ pub enum FaultKind {
     Denied,
     /// The table or the stream does not exist (any more).
     Missing,
+    /// The stream was deleted, and another one has its name: positions in the old one mean nothing there. Only a person
+    /// can tell what is to become of the leases.
+    StreamReplaced,
     /// The iterator is too old: get a new one behind the last record that was delivered.
     IteratorExpired,
     /// The service rejected a read for a reason that says nothing about the position and may pass, such as a disabled KMS
@@ -59,6 +62,8 @@ pub struct LeaseScan {
     pub leases: Vec<Lease>,
     /// Rows that are skipped: key and what is wrong with it.
     pub unreadable: Vec<(String, String)>,
+    /// Keys of rows that are no shard's: see [`ShardId::is_one`]. They are somebody else's and never written.
+    pub foreign: Vec<String>,
 }
 
 /// The lease table and the workers' table of one application.
@@ -68,6 +73,9 @@ pub struct LeaseScan {
 /// of [`LeaseWrite::apply`] or [`WorkerWrite::apply`]; attributes that the library does not know survive it.
 /// After [`FaultKind::Unreachable`] and [`FaultKind::Service`] a write may have happened.
 pub trait LeaseStore: Send + Sync + 'static {
+    /// Ties the tables to this stream unless they are tied to one already, and returns the one that they are tied to. The
+    /// text is [`StreamReader::stream_identity`]'s.
+    fn bind(&self, stream: &str) -> impl Future<Output = Result<String, Fault>> + Send;
     /// Every lease row: all pages, or an error.
     fn leases(&self) -> impl Future<Output = Result<LeaseScan, Fault>> + Send;
     /// One lease row.
@@ -116,12 +124,23 @@ impl fmt::Debug for ShardIterator {
 pub struct RawRecord {
     /// Its sequence number.
     pub sequence: SequenceNumber,
-    /// The key whose MD5 chose the shard.
-    pub partition_key: String,
+    /// The key whose MD5 chose the shard; a stream that distributes records by itself takes them without one.
+    pub partition_key: Option<String>,
     /// The payload.
     pub data: Bytes,
     /// When Kinesis took it, in milliseconds since 1970.
     pub arrived_millis: i64,
+}
+
+/// A shard that follows one that has ended.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ChildShard {
+    /// The shard.
+    pub id: ShardId,
+    /// What it was split off or merged from.
+    pub parents: BTreeSet<ShardId>,
+    /// Its hash keys.
+    pub hash_range: HashRange,
 }
 
 /// The answer to one read.
@@ -132,13 +151,23 @@ pub struct ReadBatch {
     /// `None`: the shard has ended, and `records` are its last ones.
     pub next: Option<ShardIterator>,
     /// The children of a shard that has ended, where the service names them.
-    pub children: BTreeSet<ShardId>,
+    pub children: BTreeSet<ChildShard>,
     /// How far the batch is behind the newest record.
     pub behind_millis: u64,
 }
 
 /// A stream, for reading.
+///
+/// # Guarantees
+/// Once another stream has taken the name of the one that was read first, every request but [`Self::read`] fails with
+/// [`FaultKind::StreamReplaced`], and an iterator that was given out before reads nothing of the other one.
 pub trait StreamReader: Send + Sync + 'static {
+    /// Which stream it is: a text that tells it from every other one, one of the same name too.
+    fn stream_identity(&self) -> impl Future<Output = Result<String, Fault>> + Send;
+    /// Whether Kinesis places records by their keys, so that a record of an aggregate whose key belongs to another shard
+    /// was meant for that one and comes again. A stream with the record distribution `AUTO` does not. The answer is no
+    /// older than the question, or than a minute where the distribution cannot have changed.
+    fn placed_by_key(&self) -> impl Future<Output = Result<bool, Fault>> + Send;
     /// Every shard that the stream still knows, closed ones included: all pages of one listing, or an error.
     fn shards(&self) -> impl Future<Output = Result<Vec<Shard>, Fault>> + Send;
     /// A time by the clock that stamps the records, in milliseconds since 1970: not after the present, and as close to

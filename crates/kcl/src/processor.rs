@@ -35,8 +35,9 @@ pub struct ShardStart {
 pub struct Record {
     /// Its place in the shard, for checkpoints.
     pub position: Position,
-    /// The key that chose the shard.
-    pub partition_key: Arc<str>,
+    /// The key that chose the shard. A stream with the record distribution `AUTO` takes records without one, which is not
+    /// the same as an empty one.
+    pub partition_key: Option<Arc<str>>,
     /// The hash key that chose the shard instead of the partition key, when an aggregated record names one.
     pub explicit_hash_key: Option<u128>,
     /// The payload.

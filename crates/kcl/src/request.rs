@@ -41,6 +41,7 @@ pub(crate) async fn send<S: LeaseStore>(store: &S, board: &Board, within: Durati
             let answer = board.ask("leases", None, within * SCAN, store.leases()).await;
             reply(board, "leases", answer, |scan| {
                 board.unreadable(&scan.unreadable);
+                board.foreign(&scan.foreign);
                 Reply::Leases(scan.leases)
             })
         }
@@ -136,6 +137,7 @@ fn may_pass(kind: FaultKind) -> bool {
         FaultKind::Throttled | FaultKind::Unreachable | FaultKind::Service | FaultKind::Denied => true,
         // Reads fail with some of these, and writes never do.
         FaultKind::Missing
+        | FaultKind::StreamReplaced
         | FaultKind::IteratorExpired
         | FaultKind::Incomplete
         | FaultKind::Rejected

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kinex_core::id::{Epoch, ShardId};
+use kinex_core::id::{Epoch, SequenceNumber, ShardId};
 use kinex_core::lease::{Checkpoint, Lease, LeaseWrite};
 use kinex_core::member::Written;
 use kinex_core::shard_map::Shard;
@@ -19,7 +19,7 @@ use crate::board::Board;
 use crate::config::{InitialPosition, WorkerConfig};
 use crate::events::WorkerEvent;
 use crate::message::{Lineage, Message};
-use crate::ports::{Fault, LeaseScan, LeaseStore, StreamReader};
+use crate::ports::{ChildShard, Fault, FaultKind, LeaseScan, LeaseStore, StreamReader};
 use crate::request::SCAN;
 
 /// Asks that may wait together; each is answered by the same listing.
@@ -34,6 +34,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// A shard is at its end: make its children's rows now, and say which they are.
 pub(crate) struct Ask {
     pub(crate) ended: ShardId,
+    pub(crate) children: BTreeSet<ChildShard>,
     pub(crate) reply: oneshot::Sender<Result<Lineage, String>>,
 }
 
@@ -46,6 +47,8 @@ pub(crate) struct Syncer<S, R> {
     asks: mpsc::Receiver<Ask>,
     /// This worker's place among the live ones.
     rank: watch::Receiver<Option<usize>>,
+    /// The last complete listing.
+    listed: Vec<Shard>,
     /// What the last complete listing lacked.
     missing: BTreeSet<ShardId>,
     /// The shards with which the rows were last found in line, all of them open, and when.
@@ -73,6 +76,7 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
             driver,
             asks,
             rank,
+            listed: Vec::new(),
             missing: BTreeSet::new(),
             settled: None,
             unannounced: false,
@@ -109,9 +113,10 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
         while let Ok(ask) = self.asks.try_recv() {
             asks.push(ask);
         }
-        let round = self.round().await;
+        let children = asks.iter().flat_map(|ask| ask.children.iter().cloned()).collect();
+        let round = self.round(&children).await;
         self.note(round.is_ok());
-        for Ask { ended, reply } in asks {
+        for Ask { ended, reply, .. } in asks {
             let lineage = match &round {
                 Ok(round) => round.lineage(&ended),
                 Err(fault) => Err(fault.to_string()),
@@ -129,7 +134,7 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
         {
             return Ok(());
         }
-        self.round().await.map(drop)
+        self.round(&BTreeSet::new()).await.map(drop)
     }
 
     async fn listing(&self) -> Result<Vec<Shard>, Fault> {
@@ -149,8 +154,9 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
         Ok(Some(now))
     }
 
-    /// One complete listing, one complete scan, and the writes that follow.
-    async fn round(&mut self) -> Result<Round, Fault> {
+    /// One complete listing, one complete scan, and the writes that follow. `children` are shards that reads have named:
+    /// they count as listed, and where the listing fails, the last one and they will do.
+    async fn round(&mut self, children: &BTreeSet<ChildShard>) -> Result<Round, Fault> {
         let within = self.config.request_timeout;
         // The rows first: a shard that appears between the two reads then only has no row yet.
         let scan = self
@@ -160,8 +166,18 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
         self.board.count("leases", "ok");
         // Before the listing: what arrives once a shard is in it arrives later than this.
         let latest = self.latest().await?;
-        let listing = self.listing().await?;
+        let (mut listing, complete) = match self.listing().await {
+            Ok(listing) => {
+                self.listed.clone_from(&listing);
+                (listing, true)
+            }
+            Err(fault) if fault.kind == FaultKind::StreamReplaced => return Err(fault),
+            Err(_) if !children.is_empty() && !self.listed.is_empty() => (self.listed.clone(), false),
+            Err(fault) => return Err(fault),
+        };
+        add_children(&mut listing, children);
         self.board.unreadable(&scan.unreadable);
+        self.board.foreign(&scan.foreign);
         let rows = with_unreadable(scan, &listing);
         let SyncPlan {
             creates,
@@ -170,6 +186,18 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
             missing,
             trimmed,
         } = sync::sync(&rows, &listing, self.initial(), &self.missing, first_epoch());
+        if !complete {
+            // An old listing is good for the children that were named, and proves nothing else.
+            let named = |write: &LeaseWrite| children.iter().any(|child| child.id == *write.key());
+            let creates: Vec<_> = creates.into_iter().filter(named).collect();
+            self.write_all(creates, Vec::new()).await?;
+            self.announce().await?;
+            return Ok(Round {
+                listing,
+                waiting,
+                trimmed: BTreeSet::new(),
+            });
+        }
         let creates: Vec<_> = creates.into_iter().map(|write| resolved(write, latest)).collect();
         let idle = creates.is_empty() && deletes.is_empty() && waiting.is_empty() && missing.is_empty();
         let open: BTreeSet<&ShardId> = listing
@@ -181,7 +209,19 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
         self.settled = settled.then(|| (listing.clone(), Instant::now()));
         self.missing = missing;
         let written = self.write_all(creates, deletes).await;
+        self.announce().await?;
+        written?;
+        Ok(Round {
+            listing,
+            waiting,
+            trimmed,
+        })
+    }
+
+    /// Lets every worker look at the rows when some were added or removed.
+    async fn announce(&mut self) -> Result<(), Fault> {
         if self.unannounced {
+            let within = self.config.request_timeout;
             self.board
                 .ask("bump-lineage", None, within, self.store.bump_lineage())
                 .await?;
@@ -189,12 +229,7 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
             self.unannounced = false;
             let _ = self.driver.send(Message::LineageChanged).await;
         }
-        written?;
-        Ok(Round {
-            listing,
-            waiting,
-            trimmed,
-        })
+        Ok(())
     }
 
     /// In their order: a child's row is made only after those of its ancestors. The first failure ends it.
@@ -270,7 +305,7 @@ fn resolved(mut write: LeaseWrite, latest: Option<i64>) -> LeaseWrite {
 /// The rows, and a stand-in for each one that cannot be read: it exists, so that neither it nor what came out of it is
 /// taken for something that was never read.
 fn with_unreadable(scan: LeaseScan, listing: &[Shard]) -> Vec<Lease> {
-    let LeaseScan { leases, unreadable } = scan;
+    let LeaseScan { leases, unreadable, .. } = scan;
     let stand_in = |(key, _): &(String, String)| {
         let shard = listing.iter().find(|shard| shard.id.as_str() == key)?;
         Some(Lease {
@@ -281,6 +316,28 @@ fn with_unreadable(scan: LeaseScan, listing: &[Shard]) -> Vec<Lease> {
     };
     let stand_ins: Vec<_> = unreadable.iter().filter_map(stand_in).collect();
     leases.into_iter().chain(stand_ins).collect()
+}
+
+/// Adds the shards that reads have named to a listing that does not show them yet, and closes their parents there.
+fn add_children(listing: &mut Vec<Shard>, children: &BTreeSet<ChildShard>) {
+    for child in children {
+        if listing.iter().any(|shard| shard.id == child.id) {
+            continue;
+        }
+        for shard in listing.iter_mut().filter(|shard| child.parents.contains(&shard.id)) {
+            shard.open = false;
+        }
+        let mut parents = child.parents.iter().cloned();
+        listing.push(Shard {
+            id: child.id.clone(),
+            parent: parents.next(),
+            adjacent_parent: parents.next(),
+            hash_range: child.hash_range,
+            // Not known, and not needed for a row.
+            starts_at: SequenceNumber::from(0),
+            open: true,
+        });
+    }
 }
 
 /// What a round found.

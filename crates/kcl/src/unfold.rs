@@ -1,26 +1,28 @@
 //! The user records of one read, batch by batch: aggregates taken apart, what is behind the checkpoint left out.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use std::vec;
 
-use kinex_core::id::{HashRange, ShardId};
+use kinex_core::id::HashRange;
 use kinex_core::lease::Position;
+use kinex_core::member::Hold;
 use kinex_core::time::Moment;
 
 use crate::aggregate::UserRecords;
 use crate::board::Board;
 use crate::budget::{Share, allocated};
 use crate::config::OutOfRange;
-use crate::events::WorkerEvent;
+use crate::events::{DropReason, WorkerEvent};
 use crate::fetch::Fetched;
-use crate::ports::RawRecord;
+use crate::ports::{ChildShard, RawRecord};
 use crate::processor::Record;
 
 /// What the records of a shard go through.
 #[derive(Clone, Debug)]
 pub(crate) struct Sieve {
-    pub(crate) shard: ShardId,
+    pub(crate) hold: Arc<Hold>,
     pub(crate) hash_range: Option<HashRange>,
     pub(crate) out_of_range: OutOfRange,
     pub(crate) batch_records_max: usize,
@@ -36,12 +38,19 @@ pub(crate) struct Unfolding {
     behind: Option<Position>,
     started: bool,
     ended: bool,
-    children: BTreeSet<ShardId>,
+    children: BTreeSet<ChildShard>,
     behind_millis: u64,
     /// When the read came, and when its last record had arrived at the stream by the clock there.
     at: Moment,
     newest_millis: i64,
+    /// Whether records outside of the shard's range were meant for another shard; `None`: not known yet.
+    placed_by_key: Option<bool>,
+    /// Records of the portion that is being put together.
+    collected: Vec<Record>,
+    /// Records outside of the range that are delivered all the same.
     out_of_range: u64,
+    /// Records that are dropped: how many, the first, the last.
+    dropped: Option<(u64, Position, Position)>,
     /// The memory that the read takes, until the last record is processed.
     share: Share,
     /// What of it the records take as they were read.
@@ -69,14 +78,17 @@ impl Unfolding {
             ended: batch.next.is_none(),
             children: batch.children,
             behind_millis: batch.behind_millis,
+            placed_by_key: None,
+            collected: Vec::new(),
             out_of_range: 0,
+            dropped: None,
             raw_bytes: share.bytes(),
             share,
         }
     }
 
     /// The children of a shard that has ended, where the read named them.
-    pub(crate) fn children(&self) -> &BTreeSet<ShardId> {
+    pub(crate) fn children(&self) -> &BTreeSet<ChildShard> {
         &self.children
     }
 
@@ -100,60 +112,98 @@ impl Unfolding {
         self.at - Duration::from_millis(older.saturating_add(self.behind_millis))
     }
 
-    /// The next records; none when there are none left.
-    pub(crate) fn portion(&mut self, sieve: &Sieve, board: &Board) -> Portion {
+    /// Says whether records outside of the shard's range were meant for another shard.
+    pub(crate) fn decide(&mut self, placed_by_key: bool) {
+        self.placed_by_key = Some(placed_by_key);
+    }
+
+    /// The next records; none when there are none left. `None`: it must be decided first what becomes of aggregates that
+    /// were meant for another shard; call [`Self::decide`], and then this again.
+    pub(crate) fn portion(&mut self, sieve: &Sieve, board: &Board) -> Option<Portion> {
         self.started = true;
-        let mut records = Vec::new();
-        while records.len() < sieve.batch_records_max {
-            match self.ahead.take().or_else(|| self.next(sieve, board)) {
-                Some(record) => records.push(record),
+        while self.collected.len() < sieve.batch_records_max {
+            let next = match self.ahead.take() {
+                Some(record) => Some(record),
+                None => self.next(sieve, board)?,
+            };
+            match next {
+                Some(record) => self.collected.push(record),
                 None => break,
             }
         }
-        let user_bytes: usize = records.iter().map(occupied).sum();
+        if self.ahead.is_none() {
+            self.ahead = self.next(sieve, board)?;
+        }
+        let user_bytes: usize = self.collected.iter().map(occupied).sum();
         self.share.set(self.raw_bytes + user_bytes);
-        self.ahead = self.next(sieve, board);
         let last_of_read = self.ahead.is_none();
-        if last_of_read && self.out_of_range > 0 {
+        if last_of_read {
+            self.report(sieve, board);
+        }
+        Some(Portion {
+            records: std::mem::take(&mut self.collected),
+            last_of_shard: last_of_read && self.ended,
+        })
+    }
+
+    fn report(&mut self, sieve: &Sieve, board: &Board) {
+        let (delivered, dropped) = (
+            std::mem::take(&mut self.out_of_range),
+            std::mem::take(&mut self.dropped),
+        );
+        if delivered > 0 {
             board.tell(WorkerEvent::OutOfRange {
-                shard: sieve.shard.clone(),
-                records: std::mem::take(&mut self.out_of_range),
-                dropped: sieve.out_of_range == OutOfRange::Drop,
+                shard: sieve.hold.key.clone(),
+                records: delivered,
             });
         }
-        Portion {
-            records,
-            last_of_shard: last_of_read && self.ended,
+        // Some record of the aggregate belongs to another shard, and the producer sends all of it again. The Java library
+        // drops the whole aggregate too.
+        if let Some((records, first, last)) = dropped {
+            board.dropped(&sieve.hold.key, DropReason::OutOfRange, records, first, last);
         }
     }
 
-    fn next(&mut self, sieve: &Sieve, board: &Board) -> Option<Record> {
+    /// The next record, or that there is none; `None`: not decided.
+    fn next(&mut self, sieve: &Sieve, board: &Board) -> Option<Option<Record>> {
         loop {
             let Some(record) = self.user.as_mut().and_then(Iterator::next) else {
-                let raw = self.raw.next()?;
-                self.user = Some(unfold(raw, sieve, board));
+                let Some(raw) = self.raw.as_slice().first() else {
+                    return Some(None);
+                };
+                let records = unfold(raw.clone(), sieve, board);
+                let outside = sieve.hash_range.map_or(0, |range| records.outside(range));
+                if outside > 0 && sieve.out_of_range == OutOfRange::Drop {
+                    // A record without a key cannot have been placed by it.
+                    let keyed = raw.partition_key.is_some();
+                    if keyed && self.placed_by_key? {
+                        if let Some((count, first, last)) = records.after(self.behind.as_ref()) {
+                            let (before, first) = match self.dropped.take() {
+                                Some((before, first, _)) => (before, first),
+                                None => (0, first),
+                            };
+                            self.dropped = Some((before + count, first, last));
+                        }
+                        self.raw.next();
+                        continue;
+                    }
+                }
+                self.out_of_range += outside;
+                self.raw.next();
+                self.user = Some(records);
                 continue;
             };
             if self.behind.as_ref().is_some_and(|behind| record.position <= *behind) {
                 continue;
             }
-            if sieve
-                .hash_range
-                .is_some_and(|range| !UserRecords::belongs(&record, range))
-            {
-                self.out_of_range += 1;
-                if sieve.out_of_range == OutOfRange::Drop {
-                    continue;
-                }
-            }
-            return Some(record);
+            return Some(Some(record));
         }
     }
 }
 
 /// What a user record occupies beside the record that it came in, whose number and bytes it shares.
 fn occupied(record: &Record) -> usize {
-    size_of::<Record>() + allocated(record.partition_key.len() + 2 * size_of::<usize>())
+    size_of::<Record>() + allocated(record.partition_key.as_ref().map_or(0, |key| key.len()) + 2 * size_of::<usize>())
 }
 
 fn unfold(raw: RawRecord, sieve: &Sieve, board: &Board) -> UserRecords {
@@ -161,7 +211,7 @@ fn unfold(raw: RawRecord, sieve: &Sieve, board: &Board) -> UserRecords {
     let (records, bad) = UserRecords::of(raw);
     if let Some(bad) = bad {
         board.tell(WorkerEvent::BadAggregate {
-            shard: sieve.shard.clone(),
+            shard: sieve.hold.key.clone(),
             sequence: sequence.to_string(),
             bytes,
             reason: bad.to_string(),

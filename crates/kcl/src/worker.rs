@@ -164,6 +164,23 @@ pub enum Error {
         /// What this worker is set to.
         mine: RenewalMode,
     },
+    /// The tables hold the leases of another stream, maybe of an earlier one of the same name. Nothing was written.
+    #[error(
+        "the leases belong to the stream {bound}, not to {mine}: choose another application name, or delete the tables to \
+         start anew"
+    )]
+    StreamDiffers {
+        /// The stream of the tables.
+        bound: String,
+        /// The stream that this worker was given.
+        mine: String,
+    },
+    /// The stream was deleted while it was read, and another one of its name was made. No checkpoint was written since.
+    #[error("{0}")]
+    StreamReplaced(String),
+    /// The tables or the stream are not there, or not for these credentials. The worker makes no table: see the store.
+    #[error("cannot start: {0}")]
+    Start(crate::ports::Fault),
     /// The thread that renews the leases could not be started.
     #[error("cannot start the thread that renews the leases")]
     Thread(#[source] std::io::Error),

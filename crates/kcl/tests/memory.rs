@@ -24,6 +24,18 @@ struct Endless {
 }
 
 impl StreamReader for Endless {
+    async fn stream_identity(&self) -> Result<String, Fault> {
+        Ok("endless".to_owned())
+    }
+
+    async fn placed_by_key(&self) -> Result<bool, Fault> {
+        Ok(true)
+    }
+
+    async fn now_millis(&self) -> Result<i64, Fault> {
+        Ok(0)
+    }
+
     async fn shards(&self) -> Result<Vec<Shard>, Fault> {
         self.shape.shards().await
     }
@@ -37,7 +49,7 @@ impl StreamReader for Endless {
             let number = self.given.fetch_add(1, Ordering::Relaxed);
             RawRecord {
                 sequence: SequenceNumber::parse(&format!("4{number:055}")).expect("digits"),
-                partition_key: format!("key-{number}"),
+                partition_key: Some(format!("key-{number}")),
                 data: Bytes::from(vec![b'x']),
                 arrived_millis: 1,
             }

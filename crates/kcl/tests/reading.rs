@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use common::scripted::Script;
 use common::{Fleet, aggregate, until};
 use kinex_kcl::ports::FaultKind;
-use kinex_kcl::{Checkpoint, InitialPosition, OutOfRange, Position, WorkerEvent};
+use kinex_kcl::{Checkpoint, DropReason, InitialPosition, OutOfRange, Position, WorkerEvent};
 
 /// Which of the records `before` and `after` a worker gets that starts between them.
 async fn check(initial_position: InitialPosition, expected: &[&str]) {
@@ -150,31 +150,72 @@ async fn a_bad_aggregate_is_delivered_raw_and_its_neighbours_are_intact() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn aggregated_records_of_another_shard_are_dropped_and_counted_unless_wanted() {
-    for (policy, expected) in [(OutOfRange::Drop, 10), (OutOfRange::Deliver, 20)] {
+async fn aggregates_of_another_shard_are_dropped_whole_and_counted_unless_wanted() {
+    for (policy, dropped, outside) in [(OutOfRange::Drop, 20, 0), (OutOfRange::Deliver, 0, 10)] {
         let mut script = Script::new(2);
         script.config.out_of_range = policy;
-        let names: Vec<String> = (0..10).map(|number| format!("key-{number}")).collect();
-        let users: Vec<_> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
-        let sealed = aggregate::sealed(&aggregate::message(&users));
+        let sealed = ten_keys();
         // The same aggregate in both shards: each of its records belongs to exactly one of them.
         for shard in script.stream.open_shards() {
             script.stream.put_into(&shard, "outer", sealed.clone());
+            script.stream.put_into(&shard, "outer", "last");
         }
         let worker = script.start("worker-0");
-        let counted = |worker: &common::Running| -> u64 {
-            let of = |event: &WorkerEvent| match event {
-                WorkerEvent::OutOfRange { records, .. } => *records,
-                _ => 0,
-            };
-            worker.events.lock().unwrap().iter().map(of).sum()
-        };
-        until("both aggregates", || counted(&worker) == 10).await;
-        until("the records", || script.diary.deliveries().len() >= expected).await;
-        assert_eq!(script.diary.deliveries().len(), expected);
-        assert_eq!(script.diary.distinct(), 10);
+        until("both aggregates", || counted(&worker) == (dropped, outside)).await;
+        let delivered = 2 + 20 - usize::try_from(dropped).expect("a few");
+        until("the records", || script.diary.deliveries().len() >= delivered).await;
+        assert_eq!(script.diary.deliveries().len(), delivered);
         worker.leave().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stream_that_distributes_records_by_itself_loses_no_aggregate() {
+    let script = Script::new(2);
+    script.stream.distribute_by_itself();
+    for shard in script.stream.open_shards() {
+        script.stream.put_into(&shard, "outer", ten_keys());
+    }
+    let worker = script.start("worker-0");
+    until("every record", || script.diary.deliveries().len() == 20).await;
+    assert_eq!(counted(&worker).0, 0);
+    worker.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_aggregate_that_came_without_a_key_is_delivered_everywhere() {
+    let script = Script::new(2);
+    for shard in script.stream.open_shards() {
+        script.stream.put_unkeyed(&shard, ten_keys());
+    }
+    let worker = script.start("worker-0");
+    until("every record", || script.diary.deliveries().len() == 20).await;
+    assert_eq!(counted(&worker).0, 0);
+    worker.leave().await;
+}
+
+/// An aggregate of ten records, some for each of two shards.
+fn ten_keys() -> bytes::Bytes {
+    let names: Vec<String> = (0..10).map(|number| format!("key-{number}")).collect();
+    let users: Vec<_> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
+    aggregate::sealed(&aggregate::message(&users)).into()
+}
+
+/// Records that were dropped, and those of another shard that were delivered, by the events.
+fn counted(worker: &common::Running) -> (u64, u64) {
+    let of = |event: &WorkerEvent| match event {
+        WorkerEvent::RecordsDropped { records, reason, .. } => {
+            assert_eq!(*reason, DropReason::OutOfRange);
+            (*records, 0)
+        }
+        WorkerEvent::OutOfRange { records, .. } => (0, *records),
+        _ => (0, 0),
+    };
+    let counts = worker.events.lock().unwrap();
+    counts
+        .iter()
+        .map(of)
+        .fold((0, 0), |sum, more| (sum.0 + more.0, sum.1 + more.1))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -13,7 +13,7 @@ use crate::bench::{Bench, n, s};
 async fn corrupt_rows_are_reported_and_the_others_left_alone() {
     let bench = Bench::start().await;
     let (store, table) = bench.store().await;
-    let good = Lease::unowned("shard-good".into(), Checkpoint::TrimHorizon, kinex_core::id::Epoch(3));
+    let good = Lease::unowned("shardId-good".into(), Checkpoint::TrimHorizon, kinex_core::id::Epoch(3));
     store
         .write_lease(&LeaseWrite::Create(Box::new(good.clone())))
         .await
@@ -21,22 +21,28 @@ async fn corrupt_rows_are_reported_and_the_others_left_alone() {
     let huge = "9".repeat(38);
     let rows: [(&str, &[(&str, AttributeValue)]); 7] = [
         (
-            "1-wrong-type",
+            "shardId-1-wrong-type",
             &[("leaseCounter", s("12")), ("checkpoint", s("LATEST"))],
         ),
-        ("2-no-counter", &[("checkpoint", s("LATEST"))]),
-        ("3-negative", &[("leaseCounter", n("-1")), ("checkpoint", s("LATEST"))]),
-        ("4-huge", &[("leaseCounter", n(&huge)), ("checkpoint", s("LATEST"))]),
-        ("5-no-checkpoint", &[("leaseCounter", n("1"))]),
+        ("shardId-2-no-counter", &[("checkpoint", s("LATEST"))]),
         (
-            "6-unknown-kind",
+            "shardId-3-negative",
+            &[("leaseCounter", n("-1")), ("checkpoint", s("LATEST"))],
+        ),
+        (
+            "shardId-4-huge",
+            &[("leaseCounter", n(&huge)), ("checkpoint", s("LATEST"))],
+        ),
+        ("shardId-5-no-checkpoint", &[("leaseCounter", n("1"))]),
+        (
+            "shardId-6-unknown-kind",
             &[
                 ("leaseCounter", n("1")),
                 ("checkpoint", s("LATEST")),
                 ("entityType", s("PARTY")),
             ],
         ),
-        ("7-of-java", &[("entityType", s("WORKER_METRIC_STATS"))]),
+        ("shardId-7-of-java", &[("entityType", s("WORKER_METRIC_STATS"))]),
     ];
     for (key, attributes) in rows {
         bench.put(&table, &[&[("leaseKey", s(key))], attributes].concat()).await;
@@ -47,23 +53,26 @@ async fn corrupt_rows_are_reported_and_the_others_left_alone() {
     assert_eq!(
         bad,
         [
-            "1-wrong-type",
-            "2-no-counter",
-            "3-negative",
-            "4-huge",
-            "5-no-checkpoint",
-            "6-unknown-kind"
+            "shardId-1-wrong-type",
+            "shardId-2-no-counter",
+            "shardId-3-negative",
+            "shardId-4-huge",
+            "shardId-5-no-checkpoint",
+            "shardId-6-unknown-kind"
         ]
     );
 
-    let fault = store.lease(&"1-wrong-type".into()).await.expect_err("unreadable");
+    let fault = store
+        .lease(&"shardId-1-wrong-type".into())
+        .await
+        .expect_err("unreadable");
     assert_eq!(fault.kind, FaultKind::Invalid);
     assert_eq!(
         fault.message,
-        "row `1-wrong-type` cannot be read: `leaseCounter` is a string; expected a number; repair or delete the row"
+        "row `shardId-1-wrong-type` cannot be read: `leaseCounter` is a string; expected a number; repair or delete the row"
     );
     let take = LeaseWrite::Take {
-        key: "shard-good".into(),
+        key: "shardId-good".into(),
         to: me(),
         seen: good.seen(),
     };
@@ -77,7 +86,7 @@ async fn a_scan_that_fails_half_way_is_an_error_and_no_partial_view() {
     let (store, table) = bench.store().await;
     for number in 0..6 {
         let row = [
-            ("leaseKey", s(&format!("shard-{number}"))),
+            ("leaseKey", s(&format!("shardId-{number}"))),
             ("leaseCounter", n("1")),
             ("checkpoint", s("LATEST")),
             ("ballast", s(&"x".repeat(390_000))),
@@ -135,7 +144,7 @@ async fn a_lease_goes_to_an_asker_of_the_java_library_which_has_no_incarnation()
     let bench = Bench::start().await;
     let (store, table) = bench.store().await;
     let row = [
-        ("leaseKey", s("shard-0")),
+        ("leaseKey", s("shardId-0")),
         ("leaseOwner", s("java")),
         ("checkpointOwner", s("me")),
         ("incarnation", s("me-1")),
@@ -144,9 +153,9 @@ async fn a_lease_goes_to_an_asker_of_the_java_library_which_has_no_incarnation()
         ("checkpoint", s("LATEST")),
     ];
     bench.put(&table, &row).await;
-    let before = store.lease(&"shard-0".into()).await.expect("read").expect("a row");
+    let before = store.lease(&"shardId-0".into()).await.expect("read").expect("a row");
     let write = LeaseWrite::Yield {
-        key: "shard-0".into(),
+        key: "shardId-0".into(),
         by: kinex_core::lease::Fence {
             worker: "me".into(),
             incarnation: "me-1".into(),

@@ -1,6 +1,9 @@
 //! `kinex start`, `clean`, `check`: the stream and the tables.
 
+use std::fmt::Write as _;
+
 use kinex_aws::{FaultKind, StreamStatus};
+use kinex_kcl::ports::LeaseStore;
 use serde::Serialize;
 
 use crate::endpoint::{Connected, Target};
@@ -39,6 +42,11 @@ pub(crate) async fn start(args: &StartArgs) -> anyhow::Result<Code> {
     at.clients
         .tables(&at.application)
         .ensure()
+        .await
+        .map_err(|fault| at.explain(fault))?;
+    at.clients
+        .tables(&at.application)
+        .bound_to(&stream.identity)
         .await
         .map_err(|fault| at.explain(fault))?;
     eprintln!(
@@ -120,6 +128,7 @@ pub(crate) async fn check(target: &Target, output: Format) -> anyhow::Result<Cod
     note("endpoint", reachable(&at).await);
     note("stream", stream(&at).await);
     note("tables", tables(&at).await);
+    note("leases", leases(&at).await);
     show(output, &Checked { checks })?;
     Ok(worst)
 }
@@ -139,6 +148,38 @@ async fn stream(at: &Connected) -> anyhow::Result<String> {
     );
     if stream.status == StreamStatus::Deleting {
         return Err(Stop::usage(said).next("wait until it is gone").into());
+    }
+    Ok(said)
+}
+
+/// What every consumer will refuse: leases of another stream, maybe of an earlier one of the same name.
+async fn leases(at: &Connected) -> anyhow::Result<String> {
+    let (streams, tables) = (at.clients.streams(), at.clients.tables(&at.application));
+    let stream = match streams.describe(&at.stream).await {
+        Ok(stream) => stream,
+        Err(fault) if fault.kind == FaultKind::Missing => return Ok("no stream to hold them against".to_owned()),
+        Err(fault) => return Err(at.explain(fault)),
+    };
+    match tables.bound_to(&stream.identity).await {
+        Ok(()) => {}
+        Err(fault) if fault.kind == FaultKind::Missing => return Ok("none yet".to_owned()),
+        Err(fault) => return Err(at.explain(fault)),
+    }
+    let scan = match at.clients.leases(&at.application).leases().await {
+        Ok(scan) => scan,
+        Err(fault) if fault.kind == FaultKind::Missing => return Ok("none yet".to_owned()),
+        Err(fault) => return Err(at.explain(fault)),
+    };
+    let mut said = format!("{} of this stream", scan.leases.len());
+    if !scan.foreign.is_empty() {
+        let _ = write!(
+            said,
+            ", {} rows of something else that are left alone",
+            scan.foreign.len()
+        );
+    }
+    if !scan.unreadable.is_empty() {
+        let _ = write!(said, ", {} that cannot be read", scan.unreadable.len());
     }
     Ok(said)
 }

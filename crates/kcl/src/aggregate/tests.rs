@@ -42,7 +42,7 @@ fn aggregate(keys: &[&str], hash_keys: &[&str], records: &[Sub]) -> Vec<u8> {
 fn raw(data: Vec<u8>) -> RawRecord {
     RawRecord {
         sequence: SequenceNumber::from(7),
-        partition_key: "outer".to_owned(),
+        partition_key: Some("outer".to_owned()),
         data: data.into(),
         arrived_millis: 0,
     }
@@ -55,7 +55,13 @@ fn check(data: Vec<u8>, expected: Result<&[&str], &str>) {
     match expected {
         Ok(expected) => {
             assert_eq!(bad, None);
-            let line = |record: &Record| format!("{}={}", record.partition_key, String::from_utf8_lossy(&record.data));
+            let line = |record: &Record| {
+                format!(
+                    "{}={}",
+                    record.partition_key.as_deref().unwrap_or("-"),
+                    String::from_utf8_lossy(&record.data)
+                )
+            };
             assert_eq!(records.iter().map(line).collect::<Vec<_>>(), expected);
             let subs: Vec<_> = records.iter().map(|record| record.position.sub).collect();
             assert_eq!(subs, (0..records.len() as u64).collect::<Vec<_>>());
@@ -146,13 +152,12 @@ fn a_user_record_belongs_where_its_hash_key_says() {
         &[(0, Some(0), vec![]), (0, Some(1), vec![]), (0, None, vec![])],
     );
     let range = HashRange { start: 0, end: 10 };
-    let belongs: Vec<_> = UserRecords::of(raw(data))
-        .0
-        .map(|record| UserRecords::belongs(&record, range))
-        .collect();
-    assert_eq!(belongs, [true, false, false]);
-    let plain = UserRecords::of(raw(b"x".to_vec())).0.next().unwrap();
-    assert!(UserRecords::belongs(&plain, range));
+    let records = UserRecords::of(raw(data)).0;
+    assert_eq!(records.outside(range), 2, "of three");
+    assert_eq!(records.outside(HashRange::FULL), 0);
+    assert_eq!(records.count(), 3, "asking takes none out");
+    let plain = UserRecords::of(raw(b"x".to_vec())).0;
+    assert_eq!(plain.outside(range), 0);
 }
 
 #[test]
@@ -187,7 +192,7 @@ proptest! {
         let subs: Vec<Sub> = picks.iter().map(|(pick, data)| (pick.index(keys.len()) as u64, None, data.clone())).collect();
         let (records, bad) = UserRecords::of(raw(aggregate(&keys, &[], &subs)));
         prop_assert_eq!(bad, None);
-        let found: Vec<_> = records.map(|record| (record.partition_key.to_string(), record.data.to_vec())).collect();
+        let found: Vec<_> = records.map(|record| (record.partition_key.as_deref().unwrap_or("-").to_owned(), record.data.to_vec())).collect();
         let expected: Vec<_> = subs.iter().map(|(key, _, data)| (keys[*key as usize].to_owned(), data.clone())).collect();
         prop_assert_eq!(found, expected);
     }

@@ -85,6 +85,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             },
         };
         self.expected = expected;
+        self.read_all_before = self.source.read_all_lately();
         self.ask_for_iterator(from);
     }
 
@@ -163,7 +164,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             return;
         };
         if let (Some(expected), Some(first)) = (&self.expected, fetched.batch.records.first()) {
-            if first.sequence > *expected {
+            if first.sequence > *expected && !self.read_all_before {
                 self.behind_horizon();
             }
             self.expected = None;
@@ -278,8 +279,16 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             return;
         }
         let Some(unfolding) = &mut self.unfolding else { return };
-        let portion = unfolding.portion(&self.sieve, &self.board);
-        self.children.extend(unfolding.children().iter().cloned());
+        let Some(portion) = unfolding.portion(&self.sieve, &self.board) else {
+            let source = Arc::clone(&self.source);
+            self.request = Some(Request::Placement(Box::pin(
+                async move { source.placed_by_key().await },
+            )));
+            return;
+        };
+        self.children
+            .extend(unfolding.children().iter().map(|child| child.id.clone()));
+        self.named.extend(unfolding.children().iter().cloned());
         let arrived = portion.records.first().map(|first| unfolding.arrived(first));
         self.board.progress(&self.hold, |progress| progress.in_hand(arrived));
         let batch = Batch {
@@ -292,6 +301,15 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             behind_millis: unfolding.behind_millis(),
         }));
         self.happened(Event::Fetched(batch)).await;
+    }
+
+    /// Whether the aggregates of the read that lie outside of the shard's range are dropped is known.
+    pub(super) async fn placed(&mut self, answer: Result<bool, Fault>) {
+        if let Some(unfolding) = &mut self.unfolding {
+            // When in doubt they are delivered: twice is allowed, never is not.
+            unfolding.decide(answer.unwrap_or(false));
+        }
+        self.unfold().await;
     }
 
     fn behind_horizon(&self) {
@@ -318,10 +336,14 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
 
     /// Lists the shards, makes the rows that are missing, and says what is known of this shard.
     fn look_for_children(&self) -> impl Future<Output = Result<Lineage, CheckpointError>> + Send + use<R, F> {
-        let (inbox, shard) = (self.inbox.clone(), self.hold.key.clone());
+        let (inbox, shard, children) = (self.inbox.clone(), self.hold.key.clone(), self.named.clone());
         async move {
             let (reply, answer) = oneshot::channel();
-            let message = Message::Sync { ended: shard, reply };
+            let message = Message::Sync {
+                ended: shard,
+                children,
+                reply,
+            };
             inbox.send(message).await.map_err(|_| CheckpointError::Stopped)?;
             let found = answer.await.map_err(|_| CheckpointError::Stopped)?;
             found.map_err(CheckpointError::Unavailable)

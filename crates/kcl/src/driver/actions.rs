@@ -69,6 +69,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             )),
             size: Mutex::new(ReadSize::new(config.read_records_max, config.read_timeout)),
             worthless: AtomicU32::new(0),
+            read_all: Mutex::new(None),
             pace: Pace {
                 idle: config.idle_between_reads,
                 prefetch: config.prefetch,
@@ -82,7 +83,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             source,
             factory: Arc::clone(&self.factory),
             sieve: Sieve {
-                shard: hold.key.clone(),
+                hold: Arc::clone(&key),
                 hash_range: lease.hash_range,
                 out_of_range: config.out_of_range,
                 batch_records_max: config.batch_records_max,

@@ -39,6 +39,8 @@ struct Tables {
     leases: BTreeMap<ShardId, Lease>,
     workers: BTreeMap<WorkerId, WorkerRow>,
     group: Option<Group>,
+    /// The stream that the tables are tied to.
+    stream: Option<String>,
     /// Rows that cannot be read, with the reason.
     spoiled: BTreeMap<ShardId, String>,
 }
@@ -119,9 +121,15 @@ impl MemoryStore {
 }
 
 impl LeaseStore for MemoryStore {
+    async fn bind(&self, stream: &str) -> Result<String, Fault> {
+        let bind = |tables: &mut Tables| tables.stream.get_or_insert_with(|| stream.to_owned()).clone();
+        self.answer("bind".to_owned(), bind).await
+    }
+
     async fn leases(&self) -> Result<LeaseScan, Fault> {
         let scan = |tables: &mut Tables| {
-            let readable = |row: &&Lease| !tables.spoiled.contains_key(&row.key);
+            let readable = |row: &&Lease| !tables.spoiled.contains_key(&row.key) && ShardId::is_one(row.key.as_str());
+            let foreign = tables.leases.keys().filter(|key| !ShardId::is_one(key.as_str()));
             let spoiled = tables
                 .spoiled
                 .iter()
@@ -129,6 +137,7 @@ impl LeaseStore for MemoryStore {
             LeaseScan {
                 leases: tables.leases.values().filter(readable).cloned().collect(),
                 unreadable: spoiled.map(|(key, reason)| (key.to_string(), reason.clone())).collect(),
+                foreign: foreign.map(ToString::to_string).collect(),
             }
         };
         self.answer("leases".to_owned(), scan).await

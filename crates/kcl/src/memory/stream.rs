@@ -12,7 +12,7 @@ use kinex_core::shard_map::Shard;
 
 use crate::aggregate::hash_key;
 use crate::config::READ_BYTES_MAX;
-use crate::ports::{Fault, FaultKind, RawRecord, ReadBatch, ReadFrom, ShardIterator, StreamReader};
+use crate::ports::{ChildShard, Fault, FaultKind, RawRecord, ReadBatch, ReadFrom, ShardIterator, StreamReader};
 
 /// A stream.
 ///
@@ -24,6 +24,14 @@ pub struct MemoryStream {
 }
 
 struct State {
+    /// Tells this stream from the one that had its name before.
+    identity: String,
+    /// The stream that the first request found; every later one is held against it.
+    read: Option<String>,
+    /// Whether records are placed by their keys.
+    keyed: bool,
+    /// How every listing fails.
+    listings_failing: Option<FaultKind>,
     shards: BTreeMap<ShardId, Log>,
     /// The next sequence number; one line for all shards keeps children behind their parents.
     next: u128,
@@ -70,35 +78,32 @@ impl fmt::Debug for MemoryStream {
 impl MemoryStream {
     /// A stream with this many shards of equal width.
     pub fn new(shards: usize) -> Self {
-        assert!(shards > 0, "a stream has at least one shard");
-        let mut state = State {
-            shards: BTreeMap::new(),
-            next: 1,
-            iterators_from: 0,
-            iterators: 0,
-            skew_millis: 0,
-            failing: Vec::new(),
-            reads_failing: None,
-            link: Link::default(),
-            under_way: 0,
-            under_way_max: 0,
-        };
-        let width = u128::MAX / shards as u128;
-        for index in 0..shards as u128 {
-            let end = if index + 1 == shards as u128 {
-                u128::MAX
-            } else {
-                (index + 1) * width - 1
-            };
-            let range = HashRange {
-                start: index * width,
-                end,
-            };
-            state.add(range, None, None);
-        }
         Self {
-            state: Arc::new(Mutex::new(state)),
+            state: Arc::new(Mutex::new(State::new(shards))),
         }
+    }
+
+    /// Deletes the stream and makes another one of its name, with this many shards of equal width.
+    pub fn replace(&self, shards: usize) {
+        let mut state = self.state();
+        let (read, iterators) = (state.read.take(), state.iterators);
+        // Iterators of the old stream are worth nothing in the new one.
+        *state = State {
+            read,
+            iterators,
+            iterators_from: iterators,
+            ..State::new(shards)
+        };
+    }
+
+    /// Places records anywhere from now on, as a stream with the record distribution `AUTO` does.
+    pub fn distribute_by_itself(&self) {
+        self.state().keyed = false;
+    }
+
+    /// Adds a record without a partition key to this shard.
+    pub fn put_unkeyed(&self, shard: &ShardId, data: impl Into<Bytes>) -> SequenceNumber {
+        self.state().append(shard, None, data.into())
     }
 
     /// Adds a record to the shard that its partition key belongs to.
@@ -111,13 +116,13 @@ impl MemoryStream {
             .find(|log| log.shard.open && log.shard.hash_range.contains(key))
             .map(|log| log.shard.id.clone())
             .expect("the open shards cover all hash keys");
-        let sequence = state.append(&shard, partition_key, data.into());
+        let sequence = state.append(&shard, Some(partition_key), data.into());
         (shard, sequence)
     }
 
     /// Adds a record to this shard, whatever its partition key.
     pub fn put_into(&self, shard: &ShardId, partition_key: &str, data: impl Into<Bytes>) -> SequenceNumber {
-        self.state().append(shard, partition_key, data.into())
+        self.state().append(shard, Some(partition_key), data.into())
     }
 
     /// Closes a shard and opens two that share its hash keys.
@@ -179,6 +184,11 @@ impl MemoryStream {
         self.state().skew_millis = millis;
     }
 
+    /// Lets every listing of the shards fail from now on, and no other request; `None`: none any more.
+    pub fn fail_listings(&self, kind: Option<FaultKind>) {
+        self.state().listings_failing = kind;
+    }
+
     /// Lets the next requests fail, one for each kind.
     pub fn fail_next(&self, kinds: &[FaultKind]) {
         self.state().failing = kinds.iter().rev().copied().collect();
@@ -234,6 +244,53 @@ impl MemoryStream {
 }
 
 impl State {
+    fn new(shards: usize) -> Self {
+        assert!(shards > 0, "a stream has at least one shard");
+        let mut state = Self {
+            identity: uuid::Uuid::new_v4().to_string(),
+            read: None,
+            keyed: true,
+            listings_failing: None,
+            shards: BTreeMap::new(),
+            next: 1,
+            iterators_from: 0,
+            iterators: 0,
+            skew_millis: 0,
+            failing: Vec::new(),
+            reads_failing: None,
+            link: Link::default(),
+            under_way: 0,
+            under_way_max: 0,
+        };
+        let width = u128::MAX / shards as u128;
+        for index in 0..shards as u128 {
+            let end = if index + 1 == shards as u128 {
+                u128::MAX
+            } else {
+                (index + 1) * width - 1
+            };
+            let range = HashRange {
+                start: index * width,
+                end,
+            };
+            state.add(range, None, None);
+        }
+        state
+    }
+
+    /// Whether the stream is the one that was read first.
+    fn same(&mut self, request: &str) -> Result<(), Fault> {
+        let first = self.read.get_or_insert_with(|| self.identity.clone());
+        if *first == self.identity {
+            return Ok(());
+        }
+        Err(fault(
+            FaultKind::StreamReplaced,
+            request,
+            "another stream has this name now",
+        ))
+    }
+
     fn log(&mut self, shard: &ShardId) -> &mut Log {
         self.shards.get_mut(shard).unwrap_or_else(|| panic!("no shard {shard}"))
     }
@@ -264,6 +321,16 @@ impl State {
         id
     }
 
+    fn children(&self, ids: &BTreeSet<ShardId>) -> BTreeSet<ChildShard> {
+        let logs = ids.iter().filter_map(|id| self.shards.get(id));
+        logs.map(|log| ChildShard {
+            id: log.shard.id.clone(),
+            parents: log.shard.parents().cloned().collect(),
+            hash_range: log.shard.hash_range,
+        })
+        .collect()
+    }
+
     fn close(&mut self, shard: &ShardId) -> HashRange {
         let log = self.log(shard);
         assert!(log.shard.open, "{shard} is closed");
@@ -271,14 +338,14 @@ impl State {
         log.shard.hash_range
     }
 
-    fn append(&mut self, shard: &ShardId, partition_key: &str, data: Bytes) -> SequenceNumber {
+    fn append(&mut self, shard: &ShardId, partition_key: Option<&str>, data: Bytes) -> SequenceNumber {
         let sequence = self.sequence();
         let arrived_millis = wall_millis() + self.skew_millis;
         let log = self.log(shard);
         assert!(log.shard.open, "{shard} is closed");
         log.records.push(RawRecord {
             sequence: sequence.clone(),
-            partition_key: partition_key.to_owned(),
+            partition_key: partition_key.map(str::to_owned),
             data,
             arrived_millis,
         });
@@ -305,10 +372,28 @@ impl State {
 }
 
 impl StreamReader for MemoryStream {
+    async fn stream_identity(&self) -> Result<String, Fault> {
+        tokio::task::yield_now().await;
+        let mut state = self.state();
+        state.same("identity")?;
+        Ok(state.identity.clone())
+    }
+
+    async fn placed_by_key(&self) -> Result<bool, Fault> {
+        tokio::task::yield_now().await;
+        let mut state = self.state();
+        state.same("placed by key")?;
+        Ok(state.keyed)
+    }
+
     async fn shards(&self) -> Result<Vec<Shard>, Fault> {
         tokio::task::yield_now().await;
         let mut state = self.state();
         state.failure("ListShards")?;
+        if let Some(kind) = state.listings_failing {
+            return Err(fault(kind, "ListShards", "a failure that the test asked for"));
+        }
+        state.same("ListShards")?;
         Ok(state.shards.values().map(|log| log.shard.clone()).collect())
     }
 
@@ -324,6 +409,7 @@ impl StreamReader for MemoryStream {
         let request = format!("GetShardIterator {shard}");
         let mut state = self.state();
         state.failure(&request)?;
+        state.same(&request)?;
         let Some(log) = state.shards.get(shard) else {
             return Err(fault(FaultKind::Missing, &request, "no such shard"));
         };
@@ -407,7 +493,11 @@ impl MemoryStream {
             .map_or(0, |record| now_millis - record.arrived_millis);
         Ok(ReadBatch {
             next: None,
-            children: if ended { log.children.clone() } else { BTreeSet::new() },
+            children: if ended {
+                state.children(&log.children)
+            } else {
+                BTreeSet::new()
+            },
             behind_millis: u64::try_from(behind).unwrap_or(0),
             records,
         })

@@ -42,7 +42,7 @@ impl Leases {
     fn lease_client(&self, write: &LeaseWrite) -> &Client {
         let clients = self.leases.clients();
         match write {
-            LeaseWrite::Renew { .. } | LeaseWrite::Reclaim { .. } => clients.renewals(),
+            LeaseWrite::Renew { .. } | LeaseWrite::Extend { .. } | LeaseWrite::Reclaim { .. } => clients.renewals(),
             LeaseWrite::Checkpoint { .. } | LeaseWrite::Yield { .. } | LeaseWrite::Release { .. } => {
                 clients.checkpoints()
             }

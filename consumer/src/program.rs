@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kinex_aws::{Clients, Facts, Fault, Requests, in_time, patiently};
-use kinex_kcl::{Stall, Status, Worker, WorkerConfig, WorkerEvent, WorkerHandle};
+use kinex_kcl::{Stall, Status, Worker, WorkerEvent, WorkerHandle};
 use kinex_telemetry::{Admin, Counts, Health, Metrics};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -67,10 +67,8 @@ pub(crate) async fn run(args: Args, stop: Stop) -> Result<(), Error> {
         .worker_id(identity.worker.clone())
         .incarnation(identity.incarnation.clone())
         .started(identity.started.clone())
-        .config(WorkerConfig {
-            address: Some(identity.address(metrics.as_deref())),
-            ..settings.worker.clone()
-        })
+        .address(identity.address(metrics.as_deref()))
+        .config(settings.worker.clone())
         .build()
         .map_err(|error| Error::Settings(error.to_string()))?;
     let handle = worker.handle();

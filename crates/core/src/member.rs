@@ -52,7 +52,7 @@ pub struct Profile {
     pub process: Process,
     /// The most leases that it may have.
     pub hard_cap: Option<u32>,
-    /// Where it can be poked, `host:port`.
+    /// Where a person finds it, `host` or `host:port`; for error texts and tools only.
     pub address: Option<String>,
     /// When the process started, for error texts only (RFC 3339).
     pub started: String,
@@ -147,7 +147,6 @@ impl Member {
         self.close_windows(now);
         match event {
             Event::Reply { id, reply } => self.answered(now, id, reply),
-            Event::Poked => self.poked(now),
             Event::LineageChanged => self.round.want_scan(now),
             Event::Drained { hold, checkpoint } => self.drained(now, &hold, checkpoint),
             Event::Checkpointed { hold, sent, written } => self.checkpointed(now, &hold, sent, written),

@@ -39,8 +39,6 @@ pub struct WorkerConfig {
     pub protocol: member::Config,
     /// The most leases that this worker may have; `None`: its fair share, however large.
     pub max_leases: Option<u32>,
-    /// `host:port` where other workers can poke this one; `None`: they wait for its next poll.
-    pub address: Option<String>,
     /// Where an application that has never read the stream begins.
     pub initial_position: InitialPosition,
     /// How often the shards of the stream are listed, by the few workers that do so.
@@ -92,8 +90,6 @@ impl Default for WorkerConfig {
             protocol: member::Config::default(),
             // The fair share is the point of the library; a cap is for machines that cannot do more.
             max_leases: None,
-            // Without a listener there is nobody to poke.
-            address: None,
             // Nothing that is in the stream is passed over unless somebody says so.
             initial_position: InitialPosition::TrimHorizon,
             // The few workers that list make about one call per second together; the quota is 1,000.
@@ -145,7 +141,6 @@ impl WorkerConfig {
         let Self {
             protocol,
             max_leases,
-            address: _,
             initial_position,
             sync_every,
             idle_between_reads,

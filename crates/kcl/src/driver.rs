@@ -45,6 +45,7 @@ pub(crate) struct Setup<S, R, F> {
     pub(crate) factory: Arc<F>,
     pub(crate) process: Process,
     pub(crate) started: String,
+    pub(crate) address: Option<String>,
     pub(crate) config: Arc<WorkerConfig>,
     pub(crate) inbox: mpsc::Receiver<Message>,
     pub(crate) sender: mpsc::Sender<Message>,
@@ -128,6 +129,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             factory,
             process,
             started,
+            address,
             config,
             inbox,
             sender,
@@ -138,7 +140,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
         let profile = Profile {
             process: process.clone(),
             hard_cap: config.max_leases,
-            address: config.address.clone(),
+            address,
             started,
         };
         let (syncing, asks) = mpsc::channel(syncer::ASKS);
@@ -268,7 +270,6 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
                 // Nobody waits: the caller has gone.
                 let _ = reply.send(held.is_some());
             }
-            Message::Poke => self.happened(Event::Poked),
             Message::Depart(departure) => {
                 self.board.update(|status| status.departing = true);
                 self.happened(Event::Depart(departure));

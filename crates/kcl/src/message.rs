@@ -45,8 +45,6 @@ pub(crate) enum Message {
         shard: ShardId,
         reply: oneshot::Sender<bool>,
     },
-    /// A peer's hint.
-    Poke,
     /// Leave.
     Depart(Departure),
 }

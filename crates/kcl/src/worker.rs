@@ -37,6 +37,7 @@ pub struct Worker<S, R, F> {
     pub(crate) factory: Arc<F>,
     pub(crate) process: Process,
     pub(crate) started: String,
+    pub(crate) address: Option<String>,
     pub(crate) config: WorkerConfig,
     pub(crate) inbox: mpsc::Receiver<Message>,
     pub(crate) handle: WorkerHandle,
@@ -50,6 +51,7 @@ pub struct WorkerBuilder<S, R, F> {
     id: WorkerId,
     incarnation: Incarnation,
     started: String,
+    address: Option<String>,
     config: WorkerConfig,
 }
 
@@ -64,6 +66,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Worker<S, R, F> {
             id: WorkerId::from(format!("worker-{incarnation}")),
             incarnation: Incarnation::from(incarnation),
             started: String::new(),
+            address: None,
             config: WorkerConfig::default(),
         }
     }
@@ -91,6 +94,13 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> WorkerBuilder<S, R, F>
     /// When the process started (RFC 3339): for the message to a second process of the same name.
     pub fn started(mut self, rfc3339: impl Into<String>) -> Self {
         self.started = rfc3339.into();
+        self
+    }
+
+    /// Where a person finds this process (its host, or `host:port`): for the message to a second process of the same
+    /// name, and for tools. Nothing connects to it.
+    pub fn address(mut self, address: impl Into<String>) -> Self {
+        self.address = Some(address.into());
         self
     }
 
@@ -122,6 +132,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> WorkerBuilder<S, R, F>
             factory: Arc::new(self.factory),
             process,
             started: self.started,
+            address: self.address,
             config: self.config,
             inbox,
             handle,
@@ -223,12 +234,6 @@ impl WorkerHandle {
         } else {
             Err(NotHeld(shard.clone()))
         }
-    }
-
-    /// Hints that there is something to see in the tables; only shortens a wait.
-    pub fn poke(&self) {
-        // A full queue means that the worker is awake anyhow.
-        let _ = self.inbox.try_send(Message::Poke);
     }
 
     /// What the worker has and sees now.
@@ -428,6 +433,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Worker<S, R, F> {
             factory,
             process,
             started,
+            address,
             config,
             inbox,
             handle,
@@ -439,6 +445,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Worker<S, R, F> {
             factory,
             process,
             started,
+            address,
             config: Arc::new(config),
             inbox,
             sender: handle.inbox,

@@ -38,8 +38,6 @@ pub struct Scenario {
     pub rate: f64,
     /// Clocks run fast or slow by up to this many millionths.
     pub drift_ppm: u64,
-    /// Whether hints between workers arrive (mostly).
-    pub pokes: bool,
     /// The fewest leases that have to move; checked when nothing is left to chance.
     pub moves_minimum: Option<usize>,
 }
@@ -216,7 +214,6 @@ impl Scenario {
             departed: 0,
             rate: 2.0,
             drift_ppm: 500,
-            pokes: true,
             moves_minimum: None,
         }
     }

@@ -43,16 +43,13 @@ fn fleet(workers: usize, mode: RenewalMode, name: &'static str, faults: &[Fault]
 #[test]
 fn two_new_workers_get_their_share_in_six_seconds_and_twelve_moves() {
     for mode in MODES {
-        for pokes in [true, false] {
-            let scenario = Scenario {
-                moves_minimum: Some(12),
-                pokes,
-                ..fleet(3, mode, "3 -> 5", &[Fault::Start(3), Fault::Start(4)])
-            };
-            check(&scenario, 40, |stats| {
-                stats.settled_after < Duration::from_secs(6) && stats.duplicates == 0
-            });
-        }
+        let scenario = Scenario {
+            moves_minimum: Some(12),
+            ..fleet(3, mode, "3 -> 5", &[Fault::Start(3), Fault::Start(4)])
+        };
+        check(&scenario, 40, |stats| {
+            stats.settled_after < Duration::from_secs(6) && stats.duplicates == 0
+        });
     }
 }
 
@@ -109,16 +106,13 @@ fn a_worker_that_leaves_hands_over_in_two_seconds() {
         again: None,
     };
     for mode in MODES {
-        for pokes in [true, false] {
-            let scenario = Scenario {
-                moves_minimum: Some(6),
-                pokes,
-                ..fleet(5, mode, "leave", &[leave])
-            };
-            check(&scenario, 40, |stats| {
-                stats.settled_after < Duration::from_secs(2) && stats.duplicates == 0
-            });
-        }
+        let scenario = Scenario {
+            moves_minimum: Some(6),
+            ..fleet(5, mode, "leave", &[leave])
+        };
+        check(&scenario, 40, |stats| {
+            stats.settled_after < Duration::from_secs(2) && stats.duplicates == 0
+        });
     }
 }
 

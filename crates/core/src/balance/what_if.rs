@@ -58,7 +58,7 @@ pub struct Requests {
 
 /// Makes the plan of the changed view and estimates its cost.
 ///
-/// The time is that of a quiet table without pokes, each wait at its longest: a poll and the settle delay when workers
+/// The time is that of a quiet table, each wait at its longest: a poll and the settle delay when workers
 /// join, F for a silent death; a poll until the receivers look; then the moves in batches of `moves_in_flight`, a
 /// hand-off taking a poll of its owner and a look of its asker. What a processor needs to drain comes on top.
 pub fn what_if(view: &View, change: &Change, policy: &Policy, config: &Config) -> WhatIf {

@@ -4,7 +4,7 @@
 //! of a beat, because others judge this worker by its beats; in `PerLease` mode each lease's own renewal limits it too.
 
 use super::wire::Purpose;
-use super::{Action, Config, Exit, Member, Reply, Request, Written};
+use super::{Config, Exit, Member, Reply, Request, Written};
 use crate::time::Moment;
 use crate::worker::{RenewalMode, WorkerRow, WorkerWrite};
 
@@ -146,10 +146,7 @@ impl Member {
                 let (asks, count) = row.as_ref().map_or((0, 0), |row| (row.asks, row.beat));
                 self.pulse.count = self.pulse.count.max(count);
                 self.pulse.beat(now, sent, asks, &self.config);
-                let told = row.is_some_and(|row| row.departing.is_some());
-                if told && !std::mem::replace(&mut self.pulse.departing_told, told) {
-                    self.poke_everybody();
-                }
+                self.pulse.departing_told |= row.is_some_and(|row| row.departing.is_some());
                 self.extend_windows(now);
                 if self.pulse.asked() {
                     self.round.want_scan(now);
@@ -205,16 +202,5 @@ impl Member {
             Reply::WorkerWritten(Written::Refused(row)) => self.own_row_found(now, row),
             _ => {}
         }
-    }
-
-    /// Tells every peer that there is something to see.
-    fn poke_everybody(&mut self) {
-        let me = &self.profile.process.worker;
-        let others = self.peers.rows().filter(|row| row.id != *me && !row.gone());
-        let pokes: Vec<Action> = others
-            .filter_map(|row| row.address.clone())
-            .map(|address| Action::Poke { address })
-            .collect();
-        self.out.extend(pokes);
     }
 }

@@ -82,8 +82,6 @@ pub enum Event {
         /// The answer.
         reply: Reply,
     },
-    /// A peer hints that there is something to see. Only shortens a wait.
-    Poked,
     /// Lease rows were added or finished by this process: look again soon.
     LineageChanged,
     /// Asked for by [`Action::Drain`]: nothing is in flight any more, and this is how far it came.
@@ -179,11 +177,6 @@ pub enum Action {
         hold: Hold,
         /// Why.
         reason: StopReason,
-    },
-    /// Hint to a peer that there is something to see; it may be lost.
-    Poke {
-        /// Its address, `host:port`.
-        address: String,
     },
     /// Something worth a log line, a counter, an event; nothing to do.
     Note(Note),

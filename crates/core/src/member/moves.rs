@@ -1,7 +1,7 @@
 //! The way of a lease to this worker: a take, or an ask and the wait for the yield.
 
 use super::wire::Purpose;
-use super::{Action, Member, Note, Reply, Request, Written};
+use super::{Member, Note, Reply, Request, Written};
 use crate::id::{ShardId, WorkerId};
 use crate::lease::{Lease, LeaseWrite};
 use crate::liveness::Life;
@@ -173,13 +173,8 @@ impl Member {
             (Step::Taken(_) | Step::Asked, Reply::LeaseWritten(Written::Refused(row))) => {
                 self.move_row(now, sent, key, row, true);
             }
-            (Step::Tell, Reply::WorkerWritten(Written::Done(owner))) => {
-                (a_move.step, a_move.next) = (Step::Wait(now), now + soon);
-                let address = owner.and_then(|row| row.address);
-                self.out.extend(address.map(|address| Action::Poke { address }));
-            }
-            // The owner has no row to be told in. It finds the ask by itself when it reads its rows.
-            (Step::Tell, Reply::WorkerWritten(Written::Refused(_))) => {
+            // An owner without a row to be told in finds the ask by itself when it reads its rows.
+            (Step::Tell, Reply::WorkerWritten(_)) => {
                 (a_move.step, a_move.next) = (Step::Wait(now), now + soon);
             }
             (Step::Taken(_) | Step::Asked | Step::Wait(_), Reply::Lease(row)) => {
@@ -295,15 +290,6 @@ impl Member {
         let (key, from, reason) = (row.key.clone(), a_move.from, a_move.reason);
         self.note(Note::Moved { key, from, reason });
         self.acquire(now, row, taken);
-    }
-
-    /// Looks at once at the leases that are waited for.
-    pub(super) fn look_at_asked(&mut self, now: Moment) {
-        for a_move in self.moves.values_mut() {
-            if matches!(a_move.step, Step::Wait(_)) && a_move.next != Moment::NEVER {
-                a_move.next = now;
-            }
-        }
     }
 
     pub(super) fn moves_deadline(&self) -> Moment {

@@ -290,10 +290,7 @@ impl Member {
     }
 
     fn given_away(&mut self, key: &ShardId) {
-        let to = self.owned.get(key).and_then(|owned| owned.given_to.clone());
         self.feed(key, Input::Given);
-        let address = to.and_then(|(worker, _)| self.peers.row(&worker)?.address.clone());
-        self.out.extend(address.map(|address| Action::Poke { address }));
     }
 
     /// The processor is idle, as it was asked to be.

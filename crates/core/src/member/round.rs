@@ -116,19 +116,6 @@ impl Member {
         }
     }
 
-    pub(super) fn poked(&mut self, now: Moment) {
-        let recent = self
-            .round
-            .members_read
-            .is_some_and(|read| now < read + self.config.handoff_poll / 4);
-        self.round.want_members(if recent {
-            now + self.config.handoff_poll / 4
-        } else {
-            now
-        });
-        self.look_at_asked(now);
-    }
-
     pub(super) fn members_read(&mut self, now: Moment, sent: Moment, reply: Reply) {
         let Reply::Members { group, mut workers } = reply else {
             let wait = self.config.poll_every / 4;

@@ -45,8 +45,6 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
                 }
                 Action::Drain { hold } => self.drain(&hold),
                 Action::Stop { hold, reason } => self.stop(&hold, reason),
-                // Workers of this library do not listen for pokes; a poll finds the same a little later.
-                Action::Poke { address: _ } => {}
                 Action::Note(note) => self.note(note),
                 Action::Exit(exit) => self.exit = Some(exit),
             }

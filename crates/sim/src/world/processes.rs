@@ -36,7 +36,7 @@ impl World<'_> {
         let profile = Profile {
             process: identity.clone(),
             hard_cap: None,
-            address: self.scenario.pokes.then(|| format!("w{worker}")),
+            address: None,
             started: format!("{:?}", self.now),
         };
         let member = Member::new(self.scenario.config.clone(), profile, clock.local(self.now));
@@ -129,14 +129,6 @@ impl World<'_> {
                 if self.consumer(process, &hold).is_some() {
                     self.ended(process, &hold);
                     self.processes[process].consumers.remove(&hold.key);
-                }
-            }
-            Action::Poke { address } => {
-                let target = (0..self.scenario.workers * 2 + 4).find(|worker| format!("w{worker}") == address);
-                if let Some(target) = target.and_then(|worker| self.running(worker))
-                    && (self.calm || chance(&mut self.rng, 800))
-                {
-                    self.after(Duration::from_millis(2), Happening::Tell(target, Event::Poked));
                 }
             }
             Action::Note(Note::Planned { coming, .. }) => self.record(Entry::Plan { worker, coming }),

@@ -21,6 +21,7 @@ pub(crate) const DEPARTED: &str = "departed";
 pub(crate) const ENDED: &str = "ended";
 const ADDRESS: &str = "address";
 const STARTED: &str = "started";
+const FAILOVER: &str = "failoverMillis";
 pub(crate) const ORDER: &str = "order";
 pub(crate) const RENEWAL: &str = "renewal";
 pub(crate) const LINEAGE: &str = "lineage";
@@ -44,6 +45,7 @@ pub(crate) fn decode(item: &Item) -> Result<WorkerRow, Flaw> {
         ended: flag(item, ENDED)?,
         address: text(item, ADDRESS)?.map(str::to_owned),
         started: text(item, STARTED)?.unwrap_or_default().to_owned(),
+        failover_after: number(item, FAILOVER)?.map(Duration::from_millis),
         order: text(item, ORDER)?.map(str::to_owned),
     })
 }
@@ -76,6 +78,7 @@ pub(crate) fn encode(row: &WorkerRow) -> Vec<(&'static str, Option<AttributeValu
         ended,
         address,
         started,
+        failover_after,
         order,
     } = row;
     let yes = |flag: bool| flag.then_some(AttributeValue::Bool(true));
@@ -88,6 +91,7 @@ pub(crate) fn encode(row: &WorkerRow) -> Vec<(&'static str, Option<AttributeValu
         (ENDED, yes(*ended)),
         (ADDRESS, address.as_ref().map(s)),
         (STARTED, Some(s(started))),
+        (FAILOVER, failover_after.map(|time| n(time.as_millis()))),
         (ORDER, order.as_ref().map(s)),
     ];
     attributes.extend(encode_departing(*departing));
@@ -138,6 +142,7 @@ mod tests {
                 ended: true,
                 address: Some("10.0.0.1:80".into()),
                 started: "2026-01-01T00:00:00Z".into(),
+                failover_after: Some(Duration::from_secs(10)),
                 order: Some("freeze".into()),
             };
             let attributes = encode(&row)

@@ -170,6 +170,11 @@ impl Liveness {
         }
     }
 
+    /// When the beat that the worker shows now was first seen.
+    pub fn since(&self, id: &WorkerId) -> Option<Moment> {
+        Some(self.sights.get(id)?.since)
+    }
+
     /// The last row of the worker.
     pub fn row(&self, id: &WorkerId) -> Option<&WorkerRow> {
         self.sights.get(id)?.row.as_ref()

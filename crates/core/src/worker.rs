@@ -41,10 +41,12 @@ pub struct WorkerRow {
     pub departed: bool,
     /// Proof of death: somebody who knows says that this incarnation's process has ended.
     pub ended: bool,
-    /// Where the worker can be poked, `host:port`.
+    /// Where a person finds the process, `host` or `host:port`; for error texts and tools only.
     pub address: Option<String>,
     /// When the process started, for error texts only (RFC 3339).
     pub started: String,
+    /// The failover time that the process was set to, for tools that look from outside.
+    pub failover_after: Option<Duration>,
     /// What the one who runs an experiment wants this process to do to itself; obeyed only when allowed.
     pub order: Option<String>,
 }
@@ -64,6 +66,7 @@ impl WorkerRow {
             ended: false,
             address,
             started,
+            failover_after: None,
             order: None,
         }
     }

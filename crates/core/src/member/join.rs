@@ -162,6 +162,7 @@ impl Member {
         );
         WorkerRow {
             beat: self.pulse.next_count(),
+            failover_after: Some(self.config.failover_after),
             ..row
         }
     }

@@ -8,6 +8,7 @@ use clap::{Parser, Subcommand};
 use crate::endpoint::Target;
 use crate::exit::{Code, HELP};
 use crate::output::Format;
+use crate::tools::fleet::FleetArgs;
 use crate::{run, tools};
 
 /// Repeatable rebalancing experiments on Kinesis consumer fleets.
@@ -85,9 +86,9 @@ pub(crate) enum Command {
     /// Show the leases of each worker, live with --watch
     Monitor(tools::watch::Args),
     /// Show the leases of each worker once
-    ViewDist(Target),
+    ViewDist(FleetArgs),
     /// Judge the distribution: ideal, CV, verdict; exit code 1 when it is not balanced
-    Analyze(Target),
+    Analyze(FleetArgs),
     /// Write the lease table as JSON, YAML or CSV
     Export(tools::export::Args),
     /// Write a line about the leases every ten seconds
@@ -138,8 +139,8 @@ impl Command {
             Self::Producer { args, leash } => tools::program::producer(*args, &leash),
             Self::Verify(target) => wait(tools::verify::run(&target, output)),
             Self::Monitor(args) => wait(tools::watch::monitor(&args, output)),
-            Self::ViewDist(target) => wait(tools::watch::view(&target, output)),
-            Self::Analyze(target) => wait(tools::watch::analyze(&target, output)),
+            Self::ViewDist(args) => wait(tools::watch::view(&args, output)),
+            Self::Analyze(args) => wait(tools::watch::analyze(&args, output)),
             Self::Export(args) => wait(tools::export::run(&args, output)),
             Self::Timeline(args) => wait(tools::watch::timeline(&args, output)),
             Self::Split(args) => wait(tools::reshard::split(&args, output)),
@@ -158,5 +159,8 @@ impl Command {
 /// Runs a command that only asks and waits.
 fn wait(command: impl Future<Output = anyhow::Result<Code>>) -> anyhow::Result<Code> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(Box::pin(command))
+    let ended = runtime.block_on(Box::pin(command));
+    // A look-up of a name that still runs on a thread of its own must not hold up an exit.
+    runtime.shutdown_background();
+    ended
 }

@@ -79,6 +79,11 @@ impl Stop {
     }
 }
 
+/// The fault of an endpoint that an error comes from, if any.
+pub(crate) fn fault_of(error: &anyhow::Error) -> Option<&Fault> {
+    error.chain().find_map(|cause| cause.downcast_ref::<Fault>())
+}
+
 /// The exit code that an error stands for.
 pub(crate) fn code_of(error: &anyhow::Error) -> Code {
     for cause in error.chain() {

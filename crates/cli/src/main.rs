@@ -14,6 +14,7 @@ mod endpoint;
 mod exit;
 mod output;
 mod run;
+mod screen;
 mod tools;
 
 use std::process::ExitCode;

@@ -101,24 +101,27 @@ impl Spread {
 
     /// The verdict as a sentence with its figures.
     pub fn verdict_text(&self) -> String {
-        let workers = self.by_worker.len();
-        let (min, max, total) = (self.min(), self.max(), self.total());
+        let workers = count(self.by_worker.len(), "worker");
+        let leases = count(self.total() as usize, "lease");
+        let each = match (self.by_worker.len(), self.min(), self.max()) {
+            (1, all, _) => all.to_string(),
+            (_, min, max) if min == max => format!("{min} each"),
+            (_, min, max) => format!("{min} to {max} each"),
+        };
         match self.verdict() {
-            Balance::NoLeases if workers == 0 => "no leases yet, and no live worker".to_owned(),
-            Balance::NoLeases => format!("no leases yet, live workers: {workers}"),
-            Balance::NoWorkers => format!("no live worker: {total} leases are nobody's"),
-            Balance::Even if min == max => format!("balanced: {total} leases on {workers} workers, {min} each"),
-            Balance::Even => format!("balanced: {total} leases on {workers} workers, {min} to {max} each"),
+            Balance::NoLeases if self.by_worker.is_empty() => "no leases yet, and no live worker".to_owned(),
+            Balance::NoLeases => format!("no leases yet, live workers: {}", self.by_worker.len()),
+            Balance::NoWorkers => format!("no live worker: {leases} without an owner that lives"),
+            Balance::Even if self.by_worker.len() == 1 => format!("balanced: {leases} on {workers}"),
+            Balance::Even => format!("balanced: {leases} on {workers}, {each}"),
             Balance::Uneven => format!(
-                "not balanced: {total} leases on {workers} workers, {min} to {max} each where {} would do",
+                "not balanced: {leases} on {workers}, {each} where {} would do",
                 self.fair()
             ),
-            Balance::Unassigned => {
-                format!(
-                    "not balanced: {} of {total} leases are nobody's, {workers} workers have {min} to {max}",
-                    self.unassigned
-                )
-            }
+            Balance::Unassigned => format!(
+                "not balanced: {} of {leases} without an owner that lives; {workers} with {each}",
+                self.unassigned
+            ),
         }
     }
 
@@ -131,6 +134,11 @@ impl Spread {
             format!("{low} to {high}")
         }
     }
+}
+
+/// A number with its noun: `1 lease`, `2 leases`.
+fn count(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// What to think of a spread.
@@ -195,9 +203,22 @@ mod tests {
             "a:6 b:6 c:6 -:2",
             0,
             "0.000",
-            "not balanced: 2 of 20 leases are nobody's, 3 workers have 6 to 6",
+            "not balanced: 2 of 20 leases without an owner that lives; 3 workers with 6 each",
         );
-        check("-:4", 0, "0.000", "no live worker: 4 leases are nobody's");
+        check(
+            "-:4",
+            0,
+            "0.000",
+            "no live worker: 4 leases without an owner that lives",
+        );
+        check("a:4", 0, "0.000", "balanced: 4 leases on 1 worker");
+        check("a:1 b:0", 1, "1.000", "balanced: 1 lease on 2 workers, 0 to 1 each");
+        check(
+            "a:3 -:1",
+            0,
+            "0.000",
+            "not balanced: 1 of 4 leases without an owner that lives; 1 worker with 3",
+        );
         check("a:0 b:0", 0, "0.000", "no leases yet, live workers: 2");
         check("", 0, "0.000", "no leases yet, and no live worker");
     }

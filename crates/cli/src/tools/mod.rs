@@ -4,6 +4,7 @@ pub(crate) mod comparison;
 pub(crate) mod diff;
 pub(crate) mod emulator;
 pub(crate) mod export;
+pub(crate) mod fleet;
 pub(crate) mod generate;
 pub(crate) mod plan;
 pub(crate) mod program;

@@ -1,17 +1,19 @@
 //! `kinex plan`: what would happen to the leases of a real table with other workers or shards. Changes nothing.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::time::Duration;
 
-use kinex_core::balance::{Candidate, Placed, Policy, View, plan};
+use kinex_core::balance::{Candidate, Change, Placed, Policy, WhatIf, what_if};
 use kinex_core::id::{ShardId, WorkerId};
+use kinex_core::member::Config;
 use kinex_core::split::{Select, splits};
 use kinex_core::stats::Spread;
 use kinex_stage::report::recording::ordinal_key;
 use kinex_stage::text::slashed;
 use serde::Serialize;
 
+use super::fleet::{Fleet, FleetArgs};
 use super::snapshot::Snapshot;
-use crate::endpoint::Target;
 use crate::exit::{Code, Stop};
 use crate::output::{Format, Shown, show, table};
 
@@ -19,7 +21,7 @@ use crate::output::{Format, Shown, show, table};
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    target: Target,
+    fleet: FleetArgs,
     /// Suppose so many workers [default: those there are]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=500))]
     workers: Option<u32>,
@@ -29,15 +31,17 @@ pub(crate) struct Args {
     /// Suppose that no worker may have more leases
     #[arg(long, value_name = "N")]
     max_leases: Option<u32>,
-    /// Seconds that a worker needs to hand one lease on
-    #[arg(long, value_name = "SECONDS", default_value_t = 0.5)]
-    handoff_seconds: f64,
+    /// Seconds that a processor needs to finish the batch that it has begun, when its lease is asked for
+    #[arg(long, value_name = "SECONDS", default_value_t = 0.0, value_parser = drain)]
+    drain_seconds: f64,
 }
 
-/// Workers ask for so many leases at once.
-const IN_FLIGHT: u64 = 8;
-/// Poll and settle delay with the defaults, before the first lease moves.
-const NOTICE_SECONDS: f64 = 2.2;
+fn drain(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.0..=3_600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("expected seconds between 0 and 3600".to_owned()),
+    }
+}
 
 /// The answer.
 #[derive(Debug, Serialize)]
@@ -49,14 +53,14 @@ struct Planned {
     orphans_taken: usize,
     left_unowned: usize,
     /// DynamoDB requests of the change itself.
-    requests: u64,
-    /// From the change to balance, with the default settings.
+    requests: usize,
+    /// From the change to balance, with each wait at its longest.
     seconds: f64,
-    changes: Vec<Change>,
+    changes: Vec<Moved>,
 }
 
 #[derive(Debug, Serialize)]
-struct Change {
+struct Moved {
     lease: String,
     from: Option<String>,
     to: Option<String>,
@@ -78,7 +82,7 @@ impl Shown for Planned {
             row("leases per worker now", counts(&self.before)),
             row("leases per worker then", counts(&self.after)),
             row("leases that move", self.moves.to_string()),
-            row("leases taken by somebody", self.orphans_taken.to_string()),
+            row("leases without an owner that are taken", self.orphans_taken.to_string()),
             row("DynamoDB requests", self.requests.to_string()),
             row("time until balance", format!("about {:.1} s", self.seconds)),
         ];
@@ -101,68 +105,85 @@ impl Shown for Planned {
 
 /// Prints the answer.
 pub(crate) async fn run(args: &Args, output: Format) -> anyhow::Result<Code> {
-    let at = args.target.connect().await?;
-    let snapshot = Snapshot::read(&at).await?;
-    let present = snapshot.candidates();
-    let before = Spread::of(&snapshot.view(present.clone()));
-    let workers = supposed(present, args.workers, &at.application);
+    let at = args.fleet.target.connect().await?;
+    let mut fleet = Fleet::new(&at, &args.fleet);
+    let observed = fleet.judged().await?;
+    let present = observed.candidates();
+    let workers = supposed(present.clone(), args.workers, &at.application);
     if workers.is_empty() {
         let next = "start one, or suppose some with --workers N";
-        return Err(Stop::usage(format!("{} has no worker", at.application))
+        return Err(Stop::usage(format!("{} has no live worker", at.application))
             .next(next)
             .into());
     }
-    let mut view = snapshot.view(workers);
-    if args.split > 0 {
-        suppose_splits(&mut view, &snapshot, args.split)?;
-    }
+    let change = Change {
+        leave: present
+            .iter()
+            .filter(|worker| !workers.contains(worker))
+            .map(|worker| worker.id.clone())
+            .collect(),
+        join: workers,
+        reshard: suppose_splits(&observed.snapshot, args.split)?,
+        ..Change::default()
+    };
     let policy = Policy {
         hard_cap: args.max_leases,
         ..Policy::default()
     };
-    let planned = plan(&view, &policy);
-    let mut after = view.clone();
-    for lease in &mut after.leases {
-        lease.owner = planned.target.get(&lease.key).cloned().flatten();
-    }
-    let left_unowned = planned.spilled().count();
-    let moves = planned.moves_of_live();
-    let orphans_taken = planned
-        .moves
-        .iter()
-        .filter(|m| m.from.is_none() && m.to.is_some())
-        .count();
-    // A move is an ask, its notice, one look, the yield and the first renewal; a take is one write.
-    let requests = 5 * moves as u64 + orphans_taken as u64;
-    let receivers: BTreeSet<&WorkerId> = planned.moves.iter().filter_map(|m| m.to.as_ref()).collect();
-    let busiest = receivers
-        .iter()
-        .map(|worker| planned.coming_to(worker).count() as u64)
-        .max()
-        .unwrap_or(0);
-    let seconds = if planned.moves.is_empty() {
-        0.0
-    } else {
-        NOTICE_SECONDS + busiest.div_ceil(IN_FLIGHT) as f64 * args.handoff_seconds
+    // What the rows do not say is as the library has it by default.
+    let config = Config {
+        failover_after: fleet.failover_after(),
+        ..Config::default()
     };
-    let name = |worker: &Option<WorkerId>| worker.as_ref().map(ToString::to_string);
-    let changes = planned.moves.iter().map(|m| Change {
-        lease: m.key.to_string(),
-        from: name(&m.from),
-        to: name(&m.to),
-    });
-    let answer = Planned {
-        before,
-        after: Spread::of(&after),
-        moves,
-        orphans_taken,
-        left_unowned,
-        requests,
-        seconds,
-        changes: changes.collect(),
-    };
-    show(output, &answer)?;
+    let view = observed.snapshot.view(present);
+    let answer = what_if(&view, &change, &policy, &config);
+    let owners: BTreeMap<&ShardId, &WorkerId> = view
+        .leases
+        .iter()
+        .filter_map(|lease| Some((&lease.key, lease.owner.as_ref()?)))
+        .collect();
+    show(
+        output,
+        &planned(answer, &owners, Duration::from_secs_f64(args.drain_seconds), &config),
+    )?;
     Ok(Code::Done)
+}
+
+/// The answer for people. A worker that leaves hands its leases over: they move as those of one that stays.
+fn planned(answer: WhatIf, owners: &BTreeMap<&ShardId, &WorkerId>, drain: Duration, config: &Config) -> Planned {
+    let name = |worker: &WorkerId| worker.to_string();
+    let moves = answer.plan.moves.iter();
+    let changes: Vec<Moved> = moves
+        .map(|a_move| Moved {
+            lease: a_move.key.to_string(),
+            from: owners.get(&a_move.key).map(|owner| name(owner)),
+            to: a_move.to.as_ref().map(name),
+        })
+        .collect();
+    let handed = |moved: &&Moved| moved.from.is_some() && moved.to.is_some();
+    let taken = |moved: &&Moved| moved.from.is_none() && moved.to.is_some();
+    let busiest = answer
+        .plan
+        .quota
+        .keys()
+        .map(|worker| answer.plan.coming_to(worker).count());
+    let batches = busiest.max().unwrap_or(0).div_ceil(config.moves_in_flight.max(1));
+    let moves = changes.iter().filter(handed).count();
+    let drains = if moves > 0 {
+        drain * batches as u32
+    } else {
+        Duration::ZERO
+    };
+    Planned {
+        moves,
+        orphans_taken: changes.iter().filter(taken).count(),
+        left_unowned: answer.plan.spilled().count(),
+        requests: answer.requests.scans + answer.requests.reads + answer.requests.writes,
+        seconds: ((answer.converges_in + drains).as_secs_f64() * 100.0).round() / 100.0,
+        before: answer.before,
+        after: answer.after,
+        changes,
+    }
 }
 
 /// The workers there are, with new ones added or the highest ordinals taken away.
@@ -187,30 +208,25 @@ fn supposed(mut present: Vec<Candidate>, wanted: Option<u32>, application: &str)
     present
 }
 
-/// Replaces the widest shards' leases by those of their children: the state when the parents are read to their end.
-fn suppose_splits(view: &mut View, snapshot: &Snapshot, count: usize) -> anyhow::Result<()> {
-    let planned = splits(
-        &snapshot.shards,
-        count,
-        Select::Widest,
-        &std::collections::BTreeMap::new(),
-        &[],
-    )
-    .map_err(|error| Stop::usage("--split").source(error))?;
-    for split in planned {
-        view.leases.retain(|lease| lease.key != split.shard);
-        for (side, start) in [("a", split.range.start), ("b", split.at)] {
-            let key = ShardId::from(format!("{}/{side}", split.shard));
-            view.leases.push(Placed {
-                key,
-                owner: None,
-                pending: false,
-                hash_start: start,
-                closing: false,
-            });
-        }
+/// The widest shards, each with the leases of its children: the state when the parents are read to their end.
+fn suppose_splits(snapshot: &Snapshot, count: usize) -> anyhow::Result<BTreeMap<ShardId, Vec<Placed>>> {
+    if count == 0 {
+        return Ok(BTreeMap::new());
     }
-    Ok(())
+    let planned = splits(&snapshot.shards, count, Select::Widest, &BTreeMap::new(), &[])
+        .map_err(|error| Stop::usage("--split").source(error))?;
+    let children = planned.into_iter().map(|split| {
+        let sides = [("a", split.range.start), ("b", split.at)];
+        let child = |(side, hash_start)| Placed {
+            key: ShardId::from(format!("{}/{side}", split.shard)),
+            owner: None,
+            pending: false,
+            hash_start,
+            closing: false,
+        };
+        (split.shard.clone(), sides.map(child).to_vec())
+    });
+    Ok(children.collect())
 }
 
 #[cfg(test)]

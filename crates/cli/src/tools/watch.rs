@@ -1,32 +1,37 @@
 //! `monitor`, `view-dist`, `analyze`, `timeline`: who has how many leases, once or again and again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde::Serialize;
-
-use super::snapshot::{Distribution, Snapshot};
+use kinex_kcl::ports::FaultKind;
 use kinex_stage::text::slashed;
 use kinex_telemetry::Interrupts;
+use serde::Serialize;
 
-use crate::endpoint::{Connected, Target};
-use crate::exit::Code;
-use crate::output::{Format, Shown, interactive, line, show, show_next};
+use super::fleet::{Fleet, FleetArgs, State};
+use super::snapshot::{Distribution, Observed};
+use crate::endpoint::Connected;
+use crate::exit::{Code, fault_of};
+use crate::output::{Format, Shown, draw, interactive, show, show_next};
+use crate::screen::{Frame, Screen, size};
+
+/// An endpoint that does not respond for so long has gone, and the watch of it ends.
+const UNSEEN_MAX: Duration = Duration::from_secs(60);
 
 /// How often, and until when.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    target: Target,
+    fleet: FleetArgs,
     /// Look again and again
     #[arg(short, long)]
     watch: bool,
     /// Seconds from one look to the next
     #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = period)]
     interval: f64,
-    /// Exit 0 as soon as the leases are balanced
-    #[arg(long)]
+    /// Exit 0 as soon as the leases are balanced on workers that beat
+    #[arg(long, conflicts_with = "once")]
     until_balanced: bool,
-    /// With --until-balanced: exit 4 after so many seconds
+    /// With --until-balanced: exit 4 after so many seconds, also while a request is in flight
     #[arg(long, value_name = "SECONDS", requires = "until_balanced", value_parser = period)]
     timeout: Option<f64>,
 }
@@ -35,7 +40,7 @@ pub(crate) struct Args {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct TimelineArgs {
     #[command(flatten)]
-    target: Target,
+    fleet: FleetArgs,
     /// Seconds from one line to the next
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = period)]
     interval: f64,
@@ -52,16 +57,16 @@ fn period(text: &str) -> Result<f64, String> {
 }
 
 /// `kinex view-dist`: the distribution now.
-pub(crate) async fn view(target: &Target, output: Format) -> anyhow::Result<Code> {
-    let at = target.connect().await?;
-    show(output, &Snapshot::read(&at).await?.distribution(&at))?;
+pub(crate) async fn view(args: &FleetArgs, output: Format) -> anyhow::Result<Code> {
+    let at = args.target.connect().await?;
+    show(output, &Fleet::new(&at, args).judged().await?.distribution(&at))?;
     Ok(Code::Done)
 }
 
 /// `kinex analyze`: the figures and a verdict, which is also the exit code.
-pub(crate) async fn analyze(target: &Target, output: Format) -> anyhow::Result<Code> {
-    let at = target.connect().await?;
-    let distribution = Snapshot::read(&at).await?.distribution(&at);
+pub(crate) async fn analyze(args: &FleetArgs, output: Format) -> anyhow::Result<Code> {
+    let at = args.target.connect().await?;
+    let distribution = Fleet::new(&at, args).judged().await?.distribution(&at);
     show(output, &distribution)?;
     Ok(if distribution.balanced {
         Code::Done
@@ -90,43 +95,89 @@ async fn interruptible(
 ) -> anyhow::Result<Code> {
     let mut interrupts = Interrupts::listen()?;
     tokio::select! {
-        done = Box::pin(command) => done,
-        () = tokio::time::sleep(limit.unwrap_or(Duration::MAX)) => Ok(Code::TimedOut),
+        biased;
         _ = interrupts.next() => Ok(interrupted),
+        () = tokio::time::sleep(limit.unwrap_or(Duration::MAX)) => Ok(Code::TimedOut),
+        done = Box::pin(command) => done,
     }
 }
 
 async fn look_on(args: &Args, output: Format) -> anyhow::Result<Code> {
-    let at = args.target.connect().await?;
-    let redraw = interactive() && matches!(output, Format::Table | Format::Wide);
-    let mut drawn = 0;
+    let at = args.fleet.target.connect().await?;
+    let mut fleet = Fleet::new(&at, &args.fleet);
+    if args.watch || args.until_balanced {
+        watch(args, &at, fleet, output).await
+    } else {
+        show(output, &fleet.judged().await?.distribution(&at))?;
+        Ok(Code::Done)
+    }
+}
+
+/// Looks until somebody ends it, or until there is balance when that was asked for.
+async fn watch(args: &Args, at: &Connected, mut fleet: Fleet<'_>, output: Format) -> anyhow::Result<Code> {
+    let redraw = args.watch && interactive() && matches!(output, Format::Table | Format::Wide);
+    let mut screen = Screen::default();
+    let mut unseen = Unseen::default();
     loop {
-        let distribution = Snapshot::read(&at).await?.distribution(&at);
-        if args.watch && redraw {
-            let text = format!(
-                "{}  {} at {}\n\n{}",
-                now(),
-                at.stream,
-                at.label,
-                distribution.text(output == Format::Wide)
-            );
-            let up = if drawn > 0 {
-                format!("\x1b[{drawn}A\x1b[J")
-            } else {
-                String::new()
+        let Some(observed) = unseen.bridge(fleet.read().await)? else {
+            screen.leave();
+            tokio::time::sleep(Duration::from_secs_f64(args.interval)).await;
+            continue;
+        };
+        let distribution = observed.distribution(at);
+        if redraw {
+            let (header, body, mut tail) = distribution.parts(output == Format::Wide);
+            tail.insert(0, String::new());
+            let title = format!("{}  {} at {}", now(), at.stream, at.label);
+            let frame = Frame {
+                head: vec![title, String::new(), header],
+                body,
+                tail,
             };
-            line(&format!("{up}{text}"))?;
-            drawn = text.lines().count();
-        } else if args.watch || args.until_balanced {
-            show_next(output, &distribution)?;
+            draw(&screen.redraw(frame, size(std::io::stdout())))?;
         } else {
-            show(output, &distribution)?;
-            return Ok(Code::Done);
+            show_next(output, &distribution)?;
         }
-        if args.until_balanced && distribution.balanced {
+        if args.until_balanced && distribution.balanced && distribution.unknown == 0 {
             return Ok(Code::Done);
         }
         tokio::time::sleep(Duration::from_secs_f64(args.interval)).await;
+    }
+}
+
+/// A watch goes on while its endpoint restarts.
+#[derive(Default)]
+struct Unseen {
+    seen: bool,
+    since: Option<Instant>,
+}
+
+impl Unseen {
+    /// What was read; nothing while the endpoint cannot be read for a while, which is said once.
+    fn bridge(&mut self, read: anyhow::Result<Observed>) -> anyhow::Result<Option<Observed>> {
+        let error = match read {
+            Ok(observed) => {
+                (self.seen, self.since) = (true, None);
+                return Ok(Some(observed));
+            }
+            Err(error) => error,
+        };
+        let passing = fault_of(&error).is_some_and(|fault| {
+            matches!(
+                fault.kind,
+                FaultKind::Unreachable | FaultKind::Throttled | FaultKind::Service
+            )
+        });
+        let since = *self.since.get_or_insert_with(|| {
+            if passing && self.seen {
+                eprintln!("cannot read, trying again for {} s: {error:#}", UNSEEN_MAX.as_secs());
+            }
+            Instant::now()
+        });
+        if !passing || !self.seen || since.elapsed() > UNSEEN_MAX {
+            return Err(error);
+        }
+        Ok(None)
     }
 }
 
@@ -148,39 +199,51 @@ impl Shown for TimelineLine {
             (_, true) => "balanced",
             (_, false) => "not balanced",
         };
-        format!(
+        let mut line = format!(
             "{}  workers {}  leases {counts}  unassigned {}  imbalance {}  shards {}  {state}",
             self.at,
             d.workers.len(),
             d.unassigned,
             d.imbalance,
             slashed([d.shards.total, d.shards.open, d.shards.closed]),
-        )
+        );
+        // Who has left is no news; who is silent or dead is.
+        for absent in d.absent.iter().filter(|line| line.state != State::Departed) {
+            line += &format!("  {} is {}", absent.worker, absent.state.as_str());
+        }
+        line
     }
 }
 
 /// `kinex timeline`: a line every ten seconds.
 pub(crate) async fn timeline(args: &TimelineArgs, output: Format) -> anyhow::Result<Code> {
     let lines = async {
-        let at = args.target.connect().await?;
+        let at = args.fleet.target.connect().await?;
+        let mut fleet = Fleet::new(&at, &args.fleet);
+        let mut unseen = Unseen::default();
         let mut written = 0;
+        // The first line would know of nobody whether it lives.
+        let mut read = fleet.judged().await;
         loop {
-            show_next(output, &look(&at).await?)?;
-            written += 1;
-            if args.count == Some(written) {
-                return Ok(Code::Done);
+            if let Some(observed) = unseen.bridge(read)? {
+                let distribution = observed.distribution(&at);
+                show_next(
+                    output,
+                    &TimelineLine {
+                        at: now(),
+                        distribution,
+                    },
+                )?;
+                written += 1;
+                if args.count == Some(written) {
+                    return Ok(Code::Done);
+                }
             }
             tokio::time::sleep(Duration::from_secs_f64(args.interval)).await;
+            read = fleet.read().await;
         }
     };
     interruptible(None, Code::Done, lines).await
-}
-
-async fn look(at: &Connected) -> anyhow::Result<TimelineLine> {
-    Ok(TimelineLine {
-        at: now(),
-        distribution: Snapshot::read(at).await?.distribution(at),
-    })
 }
 
 fn now() -> String {

@@ -1,8 +1,11 @@
 //! The guide's tools against endpoints in a process of their own.
 
-use serde_json::json;
+use std::net::TcpListener;
+use std::process::Stdio;
 
-use crate::support::{Emulator, Process, alone, json, output, stdout, until};
+use serde_json::{Value, json};
+
+use crate::support::{Emulator, Process, alone, json, kinex, output, stdout, until};
 
 /// Before the first consumer there is nothing that could be balanced, and every tool says what to do.
 fn nothing_to_judge_yet(emulator: &Emulator) {
@@ -103,4 +106,150 @@ fn the_tools_tell_one_story() {
     );
     stdout(emulator.kinex("clean", "orders").arg("--yes"));
     assert_eq!(output(&mut emulator.kinex("verify", "orders")).status.code(), Some(2));
+}
+
+/// Consumers of the stream `orders` with a short failover time.
+fn consumers(emulator: &Emulator, names: &[&str], renewal: &str) -> Vec<Process> {
+    let start = |name: &&str| {
+        let mut command = emulator.kinex("consumer", "orders");
+        let renewal = format!("renewal={renewal}");
+        command
+            .args(["--worker-id", name, "--exit-with-parent", "--set", &renewal])
+            .args(["--set", "failover_time_millis=3000"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Process::start(&mut command)
+    };
+    names.iter().map(start).collect()
+}
+
+/// What a tool says as JSON, whatever its exit code.
+fn said(emulator: &Emulator, tool: &str) -> Value {
+    let said = output(emulator.kinex(tool, "orders").args(["-o", "json"]));
+    serde_json::from_slice(&said.stdout).unwrap_or_default()
+}
+
+/// The names and the leases of the workers that live.
+fn living(distribution: &Value) -> Vec<(String, u64)> {
+    let workers = distribution["workers"].as_array().cloned().unwrap_or_default();
+    workers
+        .iter()
+        .filter_map(|line| Some((line["worker"].as_str()?.to_owned(), line["leases"].as_u64()?)))
+        .collect()
+}
+
+fn killed_workers_count_in_no_tool(renewal: &str) {
+    let emulator = Emulator::start(&["--create-stream", "orders:6"]);
+    let mut fleet = consumers(&emulator, &["pod-1", "pod-2", "pod-3"], renewal);
+    let shared = |expected: &[(&str, u64)]| {
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(name, leases)| ((*name).to_owned(), *leases))
+            .collect();
+        until("leases shared by the living", || {
+            let analysis = said(&emulator, "analyze");
+            (analysis["balanced"] == true && living(&analysis) == expected).then_some(())
+        });
+    };
+    shared(&[("pod-1", 2), ("pod-2", 2), ("pod-3", 2)]);
+
+    let killed = fleet.pop().unwrap();
+    killed.signal("KILL");
+    killed.wait();
+    shared(&[("pod-1", 3), ("pod-2", 3)]);
+    let seen = said(&emulator, "view-dist");
+    assert_eq!(seen["verdict"], "balanced: 6 leases on 2 workers, 3 each", "{seen:#}");
+    for absent in seen["absent"].as_array().unwrap() {
+        assert!(
+            ["silent", "dead"].contains(&absent["state"].as_str().unwrap()),
+            "{seen:#}"
+        );
+    }
+    let monitor = output(
+        emulator
+            .kinex("monitor", "orders")
+            .args(["--until-balanced", "--interval", "0.2"]),
+    );
+    assert_eq!(monitor.status.code(), Some(0));
+    let line = stdout(emulator.kinex("timeline", "orders").args(["--count", "1"]));
+    assert!(line.contains("workers 2  leases 3/3  unassigned 0"), "{line}");
+    let exported = json(&mut emulator.kinex("export", "orders"));
+    assert!(
+        exported
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|lease| lease["ownerState"] == "live"),
+        "{exported:#}"
+    );
+    let planned = json(&mut emulator.kinex("plan", "orders"));
+    assert_eq!(
+        (&planned["moves"], &planned["orphansTaken"]),
+        (&json!(0), &json!(0)),
+        "{planned:#}"
+    );
+
+    // Nobody is left to take what the last ones had, and nobody reads it.
+    for killed in fleet {
+        killed.signal("KILL");
+        killed.wait();
+    }
+    let seen = said(&emulator, "view-dist");
+    assert_eq!(
+        (&seen["unassigned"], &seen["balanced"]),
+        (&json!(6), &json!(false)),
+        "{seen:#}"
+    );
+    assert!(living(&seen).is_empty(), "{seen:#}");
+    let text = stdout(&mut emulator.kinex("view-dist", "orders"));
+    assert!(
+        text.contains("no live worker: 6 leases without an owner that lives"),
+        "{text}"
+    );
+    // One read cannot tell.
+    let once = json(emulator.kinex("view-dist", "orders").arg("--once"));
+    assert!(once["unknown"].as_u64() > Some(0), "{once:#}");
+}
+
+#[test]
+fn killed_workers_count_in_no_tool_with_one_beat_per_worker() {
+    let _alone = alone();
+    killed_workers_count_in_no_tool("PerWorker");
+}
+
+#[test]
+fn killed_workers_count_in_no_tool_with_one_beat_per_lease() {
+    let _alone = alone();
+    killed_workers_count_in_no_tool("PerLease");
+}
+
+/// `kinex monitor` on an endpoint that takes connections and never responds, and that endpoint.
+fn on_a_silent_endpoint(arguments: &[&str]) -> (Process, TcpListener) {
+    let endpoint = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = kinex();
+    command
+        .args([
+            "monitor",
+            "--endpoint-url",
+            &format!("http://{}", endpoint.local_addr().unwrap()),
+        ])
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
+    (Process::start(&mut command), endpoint)
+}
+
+#[test]
+fn a_time_limit_holds_while_a_request_is_in_flight() {
+    let (monitor, _endpoint) = on_a_silent_endpoint(&["--until-balanced", "--timeout", "1"]);
+    assert_eq!(monitor.wait(), Some(4));
+}
+
+#[test]
+fn an_interrupt_ends_a_watch_while_a_request_is_in_flight() {
+    let (monitor, endpoint) = on_a_silent_endpoint(&["--watch"]);
+    let _request = endpoint.accept().unwrap();
+    monitor.signal("INT");
+    assert_eq!(monitor.wait(), Some(0));
 }

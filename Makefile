@@ -24,13 +24,21 @@ AT       := --endpoint-url $(URL) --stream $(STREAM) --application $(STREAM)
 CONSUMERS := consumer-pod1 consumer-pod2 consumer-pod3 consumer-pod4 consumer-pod5
 
 # In the foreground of its own terminal: the log is on the screen and in logs/, the process id in logs/.
-# `exec` keeps the id; `stop` ends exactly these processes.
+# Who runs is who holds the lock on NAME.lock: it is gone with its holder, however that ended, and no number of another
+# process can stand in for it. `exec` keeps the id and the lock; `stop` ends exactly these processes.
 define foreground
 @mkdir -p $(LOGS)
-@echo "$(1): log in $(LOGS)/$(1).log, Ctrl-C or \`make stop\` ends it"
-@bash -c 'echo $$$$ > $(LOGS)/$(1).pid; exec $(2)' > >(trap '' INT TERM; exec tee $(LOGS)/$(1).log) 2>&1; \
-  code=$$?; rm -f $(LOGS)/$(1).pid; [ $$code -eq 130 ] || [ $$code -eq 143 ] || exit $$code
+@bash -c 'exec 9>>$(LOGS)/$(1).lock; flock -n 9 || { \
+    echo "$(1) runs already (process $$(cat $(LOGS)/$(1).pid)); Ctrl-C in its terminal or \`make stop\` ends it" >&2; exit 1; }; \
+  echo $$$$ > $(LOGS)/$(1).pid; \
+  exec 2>&1 > >(trap "" INT TERM; exec tee -a $(LOGS)/$(1).log 9>&-) ; \
+  echo "$(1): log in $(LOGS)/$(1).log, Ctrl-C or \`make stop\` ends it"; \
+  exec $(2) 2>&1'; \
+  code=$$?; [ $$code -eq 130 ] || [ $$code -eq 143 ] || exit $$code
 endef
+
+# A shell condition: whether the process of this name runs.
+runs = [ -e $(LOGS)/$(1).lock ] && ! flock -n $(LOGS)/$(1).lock true
 
 .PHONY: help build start verify $(CONSUMERS) producer monitor split view-dist analyze export timeline stop clean demo test signals signals-test workspace-test localstack-test peers helm chart-test kind-up kind-down lint bench cluster-up cluster-down cluster-test
 
@@ -43,12 +51,14 @@ build: ## Build the kinex command
 
 start: build ## Start the local endpoints and a stream of 20 shards, in the background
 	@mkdir -p $(LOGS)
-	@if [ -f $(LOGS)/emulator.pid ] && kill -0 "$$(cat $(LOGS)/emulator.pid)" 2>/dev/null; then \
+	@if $(call runs,emulator); then \
 	  echo "the emulator runs already (process $$(cat $(LOGS)/emulator.pid)); \`make stop\` ends it"; \
 	else \
-	  nohup $(KINEX) emulator --port $(PORT) --pid-file $(LOGS)/emulator.pid > $(LOGS)/emulator.log 2>&1 < /dev/null & \
-	  for i in $$(seq 100); do \
-	    [ -f $(LOGS)/emulator.pid ] && break; \
+	  rm -f $(LOGS)/emulator.pid; \
+	  nohup flock --no-fork -n $(LOGS)/emulator.lock $(KINEX) emulator --port $(PORT) --pid-file $(LOGS)/emulator.pid \
+	    > $(LOGS)/emulator.log 2>&1 < /dev/null & \
+	  for i in $$(seq 600); do \
+	    [ -s $(LOGS)/emulator.pid ] && break; \
 	    kill -0 $$! 2>/dev/null || { cat $(LOGS)/emulator.log >&2; exit 1; }; \
 	    sleep 0.1; \
 	  done; \
@@ -86,13 +96,10 @@ timeline: ## Write a line about the leases every 10 s, in this terminal
 
 stop: ## End every process that these targets started: consumers first, then the producer and the endpoints
 	@for name in consumer-pod-1 consumer-pod-2 consumer-pod-3 consumer-pod-4 consumer-pod-5 producer emulator; do \
-	  file=$(LOGS)/$$name.pid; [ -f $$file ] || continue; pid=$$(cat $$file); \
-	  if [ -r /proc/$$pid/cmdline ] && tr '\0' ' ' < /proc/$$pid/cmdline | grep -q kinex; then \
-	    kill -TERM $$pid; \
-	    for i in $$(seq 300); do kill -0 $$pid 2>/dev/null || break; sleep 0.1; done; \
-	    if kill -0 $$pid 2>/dev/null; then echo "$$name does not leave: killed"; kill -KILL $$pid; else echo "$$name stopped"; fi; \
-	  fi; \
-	  rm -f $$file; \
+	  $(call runs,$$name) || continue; pid=$$(cat $(LOGS)/$$name.pid); \
+	  kill -TERM $$pid; \
+	  for i in $$(seq 300); do $(call runs,$$name) || break; sleep 0.1; done; \
+	  if $(call runs,$$name); then echo "$$name does not leave: killed"; kill -KILL $$pid; else echo "$$name stopped"; fi; \
 	done
 
 clean: stop ## Stop everything, and delete logs and reports

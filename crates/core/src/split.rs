@@ -67,10 +67,7 @@ pub enum Error {
         narrow: usize,
     },
     /// Not enough pairs.
-    #[error(
-        "{asked} merges were asked for but the {open} open shards have only {pairs} separate pairs of neighbours: lower the \
-         count, or merge twice"
-    )]
+    #[error("{}", too_few_to_merge(*.asked, *.open, *.pairs))]
     TooFewToMerge {
         /// Asked for.
         asked: usize,
@@ -130,6 +127,20 @@ pub enum Error {
         /// The most it goes to.
         high: u32,
     },
+}
+
+fn too_few_to_merge(asked: usize, open: usize, pairs: usize) -> String {
+    let wanted = match asked {
+        1 => "1 merge was".to_owned(),
+        more => format!("{more} merges were"),
+    };
+    let there = match (open, pairs) {
+        (1, _) => return format!("{wanted} asked for but the one open shard has no neighbor to merge with"),
+        (open, 0) => return format!("{wanted} asked for but no two of the {open} open shards are neighbors"),
+        (open, 1) => format!("{open} open shards have only 1 separate pair"),
+        (open, pairs) => format!("{open} open shards have only {pairs} separate pairs"),
+    };
+    format!("{wanted} asked for but the {there} of neighbors: lower the count, or merge twice")
 }
 
 fn unsplittable(narrow: usize) -> String {

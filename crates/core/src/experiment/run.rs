@@ -84,7 +84,13 @@ impl Round<'_> {
             (Some(step), _, _) => (Verdict::Inconclusive, said(step, &step.interference)),
             (None, Some(step), _) => (Verdict::Fail, said(step, &step.message)),
             (None, None, Some(step)) => (Verdict::Inconclusive, said(step, &step.message)),
-            (None, None, None) => (Verdict::Pass, format!("all {} steps passed", self.spec.steps.len())),
+            (None, None, None) => {
+                let passed = match self.spec.steps.len() {
+                    1 => "the one step passed".to_owned(),
+                    steps => format!("all {steps} steps passed"),
+                };
+                (Verdict::Pass, passed)
+            }
         };
         self.end_run(verdict, Some(message));
     }

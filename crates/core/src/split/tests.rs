@@ -140,14 +140,13 @@ fn every_possible_number_of_merges_is_found() {
     check_merge(
         "a:8 b:1 c:1 d:8",
         3,
-        "3 merges were asked for but the 4 open shards have only 2 separate pairs of neighbours: lower the count, or merge \
+        "3 merges were asked for but the 4 open shards have only 2 separate pairs of neighbors: lower the count, or merge \
          twice",
     );
     check_merge(
         "a:8",
         1,
-        "1 merges were asked for but the 1 open shards have only 0 separate pairs of neighbours: lower the \
-         count, or merge twice",
+        "1 merge was asked for but the one open shard has no neighbor to merge with",
     );
 }
 

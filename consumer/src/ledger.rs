@@ -3,9 +3,11 @@
 //! # Guarantees
 //! A position is checkpointed only after the audit row that holds everything up to it is written. So after a kill the
 //! audit may lack the very last deliveries, and then the records come again; it never lacks a record that does not.
-//! Rows of one term are written one after the other, so that an older state never replaces a newer one.
+//! Rows are written one request after the other, so that an older state never replaces a newer one; each request takes
+//! all rows that have changed, as many as the service allows, so that the audit costs one request in a while whatever the
+//! number of leases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,20 +26,26 @@ use crate::meters::Meters;
 /// The kind of the audit's fact rows.
 pub const AUDIT: &str = "audit";
 
-/// Rows that are written at the same time.
+/// Checkpoints that are written at the same time.
 const WRITES_AT_ONCE: usize = 8;
 
 /// Where audit rows go.
 pub(crate) trait Rows: Clone + Send + Sync + 'static {
-    /// Replaces the row.
-    fn put(&self, id: &str, body: &str) -> impl Future<Output = Result<(), Fault>> + Send;
+    /// How many rows one request may have.
+    const AT_ONCE: usize;
+
+    /// Replaces the rows, at most [`Rows::AT_ONCE`] of them, in one request. Returns the ids of those that the service
+    /// has not taken.
+    fn put(&self, rows: &[(String, String)]) -> impl Future<Output = Result<BTreeSet<String>, Fault>> + Send;
     /// The row; `None` when there is none.
     fn get(&self, id: &str) -> impl Future<Output = Result<Option<String>, Fault>> + Send;
 }
 
 impl Rows for Facts {
-    async fn put(&self, id: &str, body: &str) -> Result<(), Fault> {
-        Self::put(self, AUDIT, id, body).await
+    const AT_ONCE: usize = Self::ROWS_MAX;
+
+    async fn put(&self, rows: &[(String, String)]) -> Result<BTreeSet<String>, Fault> {
+        self.put_all(AUDIT, rows).await
     }
 
     async fn get(&self, id: &str) -> Result<Option<String>, Fault> {
@@ -49,8 +57,8 @@ impl Rows for Facts {
 #[derive(Clone, Debug)]
 pub(crate) struct Entry {
     state: Arc<Mutex<State>>,
-    /// Held while the row or a checkpoint is written.
-    writing: Arc<tokio::sync::Mutex<()>>,
+    /// Held while a checkpoint is written.
+    checkpointing: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug)]
@@ -60,6 +68,8 @@ struct State {
     version: u64,
     /// The version of the row as written.
     written: u64,
+    /// When that was.
+    written_at: Instant,
     /// Processed, and not yet checkpointed.
     pending: Option<(Checkpointer, Position)>,
     checkpointed: Instant,
@@ -73,13 +83,14 @@ impl Entry {
             term,
             version: 1,
             written: 0,
+            written_at: Instant::now(),
             pending: None,
             checkpointed: Instant::now(),
             looked_back: false,
         };
         Self {
             state: Arc::new(Mutex::new(state)),
-            writing: Arc::default(),
+            checkpointing: Arc::default(),
         }
     }
 
@@ -124,6 +135,20 @@ impl Entry {
         state.version != state.written
     }
 
+    /// What is to be checkpointed, when it is time; a tick that comes a little early counts.
+    fn due(&self, every: Duration) -> Option<Due> {
+        let mut state = self.state();
+        let due = state.checkpointed.elapsed() + every / 10 >= every;
+        let position = due.then(|| state.pending.take()).flatten()?;
+        let version = state.version;
+        Some(Due { position, version })
+    }
+
+    /// Whether the row as written holds everything up to there.
+    fn covers(&self, due: &Due) -> bool {
+        self.state().written >= due.version
+    }
+
     fn over(&self) -> bool {
         let state = self.state();
         state.term.end.is_some() && state.version == state.written
@@ -134,12 +159,20 @@ impl Entry {
     }
 }
 
+/// A position that is to be checkpointed, and the version of the term that holds everything up to it.
+struct Due {
+    position: (Checkpointer, Position),
+    version: u64,
+}
+
 /// All terms of this process. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Ledger<R> {
     rows: R,
     meters: Meters,
     entries: Arc<Mutex<BTreeMap<String, Entry>>>,
+    /// Held while rows are written.
+    writing: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Terms that are over and written are forgotten beyond this number; those kept are for a lease that comes back in the
@@ -152,6 +185,7 @@ impl<R: Rows> Ledger<R> {
             rows,
             meters,
             entries: Arc::default(),
+            writing: Arc::default(),
         }
     }
 
@@ -189,10 +223,24 @@ impl<R: Rows> Ledger<R> {
         }
     }
 
-    /// Writes the row of a term unless it is as written.
+    /// Writes the row of a term unless it is as written, and other changed rows with it: of many leases that are handed
+    /// on together, the first one's write takes the rows of all that wait behind it.
     pub(crate) async fn flush(&self, entry: &Entry) -> Result<(), Fault> {
-        let _one_at_a_time = entry.writing.lock().await;
-        self.write(entry).await
+        let _one_at_a_time = self.writing.lock().await;
+        if !entry.dirty() {
+            return Ok(());
+        }
+        let mut batch = vec![entry.clone()];
+        let others = self
+            .changed()
+            .into_iter()
+            .filter(|other| !Arc::ptr_eq(&other.state, &entry.state));
+        batch.extend(others.take(R::AT_ONCE - 1));
+        self.write(&batch).await?;
+        if entry.dirty() {
+            return Err(unwritten());
+        }
+        Ok(())
     }
 
     /// Writes changed rows and due checkpoints until cancelled.
@@ -200,15 +248,16 @@ impl<R: Rows> Ledger<R> {
         let mut tick = tokio::time::interval(audit_every);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(tick.tick()).await.is_some() {
-            self.each(move |ledger, entry| async move { ledger.save(&entry, checkpoint_every).await })
-                .await;
+            self.save(checkpoint_every).await;
         }
     }
 
     /// Writes every changed row: the last thing that a process does. Returns how many could not be written.
     pub(crate) async fn close(&self) -> usize {
-        self.each(|ledger, entry| async move { drop(ledger.flush(&entry).await) })
-            .await;
+        let _one_at_a_time = self.writing.lock().await;
+        for batch in self.changed().chunks(R::AT_ONCE) {
+            drop(self.write(batch).await);
+        }
         self.unwritten()
     }
 
@@ -233,47 +282,56 @@ impl<R: Rows> Ledger<R> {
         None
     }
 
-    async fn each<F, Fut>(&self, job: F)
-    where
-        F: Fn(Self, Entry) -> Fut,
-        Fut: Future<Output = ()> + Send + 'static,
-    {
+    /// One request for changed rows, and then the checkpoints that are due of all whose rows are as they should be.
+    async fn save(&self, checkpoint_every: Duration) {
+        // Taken before the rows are, so that the rows hold everything up to there.
+        let due: Vec<_> = self
+            .snapshot()
+            .into_iter()
+            .filter_map(|entry| {
+                let due = entry.due(checkpoint_every);
+                due.map(|due| (entry, due))
+            })
+            .collect();
+        {
+            let _one_at_a_time = self.writing.lock().await;
+            let mut batch = self.changed();
+            batch.truncate(R::AT_ONCE);
+            drop(self.write(&batch).await);
+        }
         let mut jobs = JoinSet::new();
         for entry in self.snapshot() {
+            let ledger = self.clone();
+            if !entry.state().looked_back {
+                jobs.spawn(async move { ledger.look_back(&entry).await });
+            }
+        }
+        for (entry, due) in due {
+            if !entry.covers(&due) {
+                // The row did not take these deliveries, so they are not checkpointed either.
+                entry.state().pending.get_or_insert(due.position);
+                continue;
+            }
             if jobs.len() >= WRITES_AT_ONCE {
                 jobs.join_next().await;
             }
-            jobs.spawn(job(self.clone(), entry));
+            let ledger = self.clone();
+            jobs.spawn(async move { ledger.checkpoint(&entry, due).await });
         }
         while jobs.join_next().await.is_some() {}
     }
 
-    /// The row when it has changed, and then the checkpoint when it is time.
-    async fn save(&self, entry: &Entry, checkpoint_every: Duration) {
-        let _one_at_a_time = entry.writing.lock().await;
-        let due = {
-            let mut state = entry.state();
-            let due = state.checkpointed.elapsed() >= checkpoint_every;
-            due.then(|| state.pending.take()).flatten()
-        };
-        if self.write(entry).await.is_err() {
-            // The row did not take these deliveries, so they are not checkpointed either.
-            if let (Some(pending), mut state) = (due, entry.state()) {
-                state.pending.get_or_insert(pending);
-            }
-            return;
-        }
-        self.look_back(entry).await;
-        if let Some((checkpointer, position)) = due {
-            entry.state().checkpointed = Instant::now();
-            match checkpointer.checkpoint_at(&position).await {
-                // Being too late is no failure: the processor hears of it, and the next owner delivers again.
-                Ok(()) | Err(CheckpointError::LeaseLost | CheckpointError::Stopped | CheckpointError::ShardEnded) => {}
-                Err(CheckpointError::BelowLast { .. }) => {}
-                Err(error) => {
-                    debug!(%position, %error, "checkpoint not written");
-                    entry.state().pending.get_or_insert((checkpointer, position));
-                }
+    async fn checkpoint(&self, entry: &Entry, due: Due) {
+        let _one_at_a_time = entry.checkpointing.lock().await;
+        entry.state().checkpointed = Instant::now();
+        let (checkpointer, position) = due.position;
+        match checkpointer.checkpoint_at(&position).await {
+            // Being too late is no failure: the processor hears of it, and the next owner delivers again.
+            Ok(()) | Err(CheckpointError::LeaseLost | CheckpointError::Stopped | CheckpointError::ShardEnded) => {}
+            Err(CheckpointError::BelowLast { .. }) => {}
+            Err(error) => {
+                debug!(%position, %error, "checkpoint not written");
+                entry.state().pending.get_or_insert((checkpointer, position));
             }
         }
     }
@@ -292,35 +350,70 @@ impl<R: Rows> Ledger<R> {
         }
     }
 
-    async fn write(&self, entry: &Entry) -> Result<(), Fault> {
-        let (id, body, version) = {
+    /// Writes the rows of these terms in one request.
+    async fn write(&self, entries: &[Entry]) -> Result<(), Fault> {
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let (rows, versions): (Vec<_>, Vec<_>) = entries
+            .iter()
+            .map(|entry| {
+                let mut state = entry.state();
+                state.term.seen_ms = now_ms();
+                let body = serde_json::to_string(&state.term).expect("a term is JSON");
+                ((state.term.row_id(), body), state.version)
+            })
+            .unzip();
+        let outcome = self.rows.put(&rows).await;
+        let written = |entry: &Entry, version| {
             let mut state = entry.state();
-            if state.version == state.written {
-                return Ok(());
-            }
-            state.term.seen_ms = now_ms();
-            let body = serde_json::to_string(&state.term).expect("a term is JSON");
-            (state.term.row_id(), body, state.version)
+            (state.written, state.written_at) = (version, Instant::now());
         };
-        let outcome = self.rows.put(&id, &body).await;
-        match &outcome {
-            Ok(()) => {
-                self.meters.audit_write("ok");
-                entry.state().written = version;
+        match outcome {
+            Ok(left) => {
+                for ((entry, version), (id, _)) in entries.iter().zip(versions).zip(&rows) {
+                    if left.contains(id) {
+                        self.meters.audit_write("failed");
+                    } else {
+                        self.meters.audit_write("ok");
+                        written(entry, version);
+                    }
+                }
+                if !left.is_empty() {
+                    warn!(
+                        rows = left.len(),
+                        "audit rows not written, checkpoints of their shards wait"
+                    );
+                }
+                Ok(())
             }
-            // It can never be written: a row too large for the table. Reading goes on all the same.
-            Err(fault) if fault.kind == FaultKind::Invalid => {
+            // One of them can never be written: a row too large for the table. Reading goes on all the same.
+            Err(fault) if fault.kind == FaultKind::Invalid && entries.len() == 1 => {
                 self.meters.audit_write("refused");
-                error!(row = id, error = %fault, "audit row refused: its shard goes on, the audit misses these deliveries");
-                entry.state().written = version;
-                return Ok(());
+                let row = &rows[0].0;
+                error!(row, error = %fault, "audit row refused: its shard goes on, the audit misses these deliveries");
+                written(&entries[0], versions[0]);
+                Ok(())
+            }
+            Err(fault) if fault.kind == FaultKind::Invalid => {
+                for entry in entries {
+                    Box::pin(self.write(std::slice::from_ref(entry))).await?;
+                }
+                Ok(())
             }
             Err(fault) => {
                 self.meters.audit_write("failed");
-                warn!(row = id, error = %fault, "audit row not written, checkpoints of its shard wait");
+                warn!(rows = rows.len(), error = %fault, "audit rows not written, checkpoints of their shards wait");
+                Err(fault)
             }
         }
-        outcome
+    }
+
+    /// The terms whose rows are not as written, those first that have waited longest.
+    fn changed(&self) -> Vec<Entry> {
+        let mut changed: Vec<Entry> = self.snapshot().into_iter().filter(Entry::dirty).collect();
+        changed.sort_by_key(|entry| entry.state().written_at);
+        changed
     }
 
     fn snapshot(&self) -> Vec<Entry> {
@@ -329,6 +422,16 @@ impl<R: Rows> Ledger<R> {
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Entry>> {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The service was asked for more than it gives just now.
+fn unwritten() -> Fault {
+    Fault {
+        kind: FaultKind::Throttled,
+        request: "BatchWriteItem".to_owned(),
+        message: "the audit row was not taken".to_owned(),
+        source: None,
     }
 }
 

@@ -104,7 +104,7 @@ impl Settings {
             // What is delivered again after a kill is at most this old.
             checkpoint_every: millis(keys.checkpoint_interval_millis, 1_000),
             // What a kill hides from the audit is at most this old.
-            audit_every: millis(keys.audit_interval_millis, 250),
+            audit_every: millis(keys.audit_interval_millis, 1_000),
             report_every: millis(keys.report_interval_millis, 5_000),
             leaving: match on_shutdown {
                 Shutdown::Release => Leaving::Always(Departure::Release),

@@ -8,6 +8,9 @@ use super::*;
 struct Memory {
     rows: Arc<Mutex<BTreeMap<String, String>>>,
     broken: Arc<Mutex<Option<FaultKind>>>,
+    requests: Arc<Mutex<u32>>,
+    /// Rows that the next request leaves unwritten.
+    left: Arc<Mutex<BTreeSet<String>>>,
 }
 
 impl Memory {
@@ -22,7 +25,11 @@ impl Memory {
 }
 
 impl Rows for Memory {
-    async fn put(&self, id: &str, body: &str) -> Result<(), Fault> {
+    const AT_ONCE: usize = 25;
+
+    async fn put(&self, rows: &[(String, String)]) -> Result<BTreeSet<String>, Fault> {
+        assert!((1..=Self::AT_ONCE).contains(&rows.len()));
+        *self.requests.lock().unwrap() += 1;
         if let Some(kind) = *self.broken.lock().unwrap() {
             return Err(Fault {
                 kind,
@@ -31,8 +38,10 @@ impl Rows for Memory {
                 source: None,
             });
         }
-        self.rows.lock().unwrap().insert(id.to_owned(), body.to_owned());
-        Ok(())
+        let left = std::mem::take(&mut *self.left.lock().unwrap());
+        let taken = rows.iter().filter(|(id, _)| !left.contains(id));
+        self.rows.lock().unwrap().extend(taken.cloned());
+        Ok(left)
     }
 
     async fn get(&self, id: &str) -> Result<Option<String>, Fault> {
@@ -104,10 +113,8 @@ async fn the_time_unread_runs_from_the_end_of_the_term_before() {
     let ledger = Ledger::new(memory.clone(), Meters::default());
     let mut before = term(4, 0);
     before.end = Some((1_000, TermEnd::Handed));
-    memory
-        .put("s/4", &serde_json::to_string(&before).unwrap())
-        .await
-        .unwrap();
+    let row = ("s/4".to_owned(), serde_json::to_string(&before).unwrap());
+    memory.put(&[row]).await.unwrap();
     let unread = |epoch| {
         let ledger = ledger.clone();
         async move { ledger.unread_before(&term(epoch, 1_250)).await }
@@ -133,4 +140,52 @@ async fn a_row_that_the_table_refuses_does_not_hold_its_shard_up() {
         1,
         "the next state is tried again"
     );
+}
+
+#[tokio::test]
+async fn rows_of_many_leases_cost_one_request_in_a_period() {
+    let memory = Memory::default();
+    let ledger = Ledger::new(memory.clone(), Meters::default());
+    let entries: Vec<_> = (0..20).map(|epoch| ledger.begin(term(epoch, 0))).collect();
+    for n in 0..10 {
+        for entry in &entries {
+            entry.deliver(Some(&header(n)));
+        }
+        ledger.save(Duration::from_secs(1)).await;
+    }
+    assert_eq!(
+        *memory.requests.lock().unwrap(),
+        10,
+        "one for each period, whatever the number of rows"
+    );
+    assert!((0..20).all(|epoch| memory.term(&format!("s/{epoch}")).unwrap().delivered() == 10));
+}
+
+#[tokio::test]
+async fn leases_that_are_handed_on_together_share_a_request() {
+    let memory = Memory::default();
+    let ledger = Ledger::new(memory.clone(), Meters::default());
+    let entries: Vec<_> = (0..20).map(|epoch| ledger.begin(term(epoch, 0))).collect();
+    for entry in &entries {
+        entry.end(TermEnd::Handed);
+    }
+    for entry in &entries {
+        ledger.flush(entry).await.unwrap();
+    }
+    assert_eq!(*memory.requests.lock().unwrap(), 1);
+    assert!((0..20).all(|epoch| memory.term(&format!("s/{epoch}")).unwrap().end.is_some()));
+}
+
+#[tokio::test]
+async fn row_that_a_request_left_out_is_written_by_the_next_one() {
+    let memory = Memory::default();
+    let ledger = Ledger::new(memory.clone(), Meters::default());
+    let (one, other) = (ledger.begin(term(1, 0)), ledger.begin(term(2, 0)));
+    memory.left.lock().unwrap().insert("s/2".to_owned());
+    ledger.flush(&one).await.unwrap();
+    assert!(memory.term("s/2").is_none() && other.dirty() && !one.dirty());
+    memory.left.lock().unwrap().insert("s/2".to_owned());
+    assert_eq!(ledger.flush(&other).await.unwrap_err().kind, FaultKind::Throttled);
+    assert_eq!(ledger.close().await, 0);
+    assert!(memory.term("s/2").is_some());
 }

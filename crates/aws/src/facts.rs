@@ -1,5 +1,7 @@
 //! Facts that outlive their writer: JSON texts by kind and id, in the workers' table.
 
+use std::collections::BTreeSet;
+
 use kinex_core::member::Written;
 
 use crate::expression::Expression;
@@ -37,6 +39,39 @@ impl Facts {
         self.check(kind, id, body)?;
         self.write(&fact(kind, id).set(BODY, s(body))).await?;
         Ok(())
+    }
+
+    /// How many facts [`put_all`](Self::put_all) takes:
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html>.
+    pub const ROWS_MAX: usize = 25;
+
+    /// Writes up to 25 facts of one kind, `(id, body)`, in one request. Returns the ids of those that the service has not
+    /// taken for the time being.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put); nothing is written then. Also `Invalid` for more than 25 facts.
+    pub async fn put_all(&self, kind: &str, facts: &[(String, String)]) -> Result<BTreeSet<String>, Fault> {
+        for (id, body) in facts {
+            self.check(kind, id, body)?;
+        }
+        if facts.len() > Self::ROWS_MAX {
+            let (count, most) = (facts.len(), Self::ROWS_MAX);
+            return Err(self.invalid(format!("{count} facts in one request; {most} are allowed")));
+        }
+        let items = facts.iter().map(|(id, body)| {
+            Item::from([
+                (KIND.to_owned(), s(kind)),
+                (ID.to_owned(), s(id)),
+                (BODY.to_owned(), s(body)),
+            ])
+        });
+        let left = self.table.put_all(self.table.clients().checkpoints(), items).await?;
+        let id = |item: &Item| {
+            required_text(item, ID)
+                .map(str::to_owned)
+                .map_err(|flaw| self.invalid(flaw))
+        };
+        left.iter().map(id).collect()
     }
 
     /// Writes a fact unless there is one, and returns the one that stands.

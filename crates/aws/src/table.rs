@@ -3,14 +3,14 @@
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
-use aws_sdk_dynamodb::types::{ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::{PutRequest, ReturnValue, ReturnValuesOnConditionCheckFailure, WriteRequest};
 use kinex_core::member::Written;
 
 use crate::expression::Expression;
 use crate::fault::{Asked, Failure, Subject};
 use crate::item::{Item, s};
 use crate::worker_row::KIND;
-use crate::{Clients, Fault};
+use crate::{Clients, Fault, FaultKind};
 
 /// A table by name.
 #[derive(Clone, Debug)]
@@ -101,6 +101,30 @@ impl Table {
                 _ => Err(self.asked("DeleteItem").failed(&Failure::of(&error))),
             },
         }
+    }
+
+    /// Replaces items without a condition, in one request. Returns those that the service has not taken.
+    pub(crate) async fn put_all(
+        &self,
+        client: &Client,
+        items: impl IntoIterator<Item = Item>,
+    ) -> Result<Vec<Item>, Fault> {
+        let mut writes = Vec::new();
+        for item in items {
+            let put = PutRequest::builder().set_item(Some(item)).build();
+            let put = put.map_err(|error| {
+                self.asked("BatchWriteItem")
+                    .fault(FaultKind::Invalid, error.to_string())
+            })?;
+            writes.push(WriteRequest::builder().put_request(put).build());
+        }
+        if writes.is_empty() {
+            return Ok(Vec::new());
+        }
+        let answer = client.batch_write_item().request_items(&self.name, writes).send().await;
+        let answer = answer.map_err(|error| self.asked("BatchWriteItem").failed(&Failure::of(&error)))?;
+        let left = answer.unprocessed_items.unwrap_or_default().into_values().flatten();
+        Ok(left.filter_map(|write| Some(write.put_request?.item)).collect())
     }
 
     /// One item, read consistently.

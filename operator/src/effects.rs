@@ -124,7 +124,8 @@ impl Hands<'_> {
                 }
                 Ok(())
             }
-            Effect::Kill { pod, mode } => match mode {
+            // A StatefulSet starts its pods again by itself; another wish was refused.
+            Effect::Kill { pod, mode, restart: _ } => match mode {
                 KillMode::Delete => self.delete(scene, &pod, None).await,
                 KillMode::Force => self.delete(scene, &pod, Some(0)).await,
                 KillMode::Crash => order(scene, pod, format!("crash {}", self.step())).await,

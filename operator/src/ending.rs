@@ -4,10 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kinex_api::KinesisExperiment;
-use kinex_core::experiment::{Spec, Status, Timestamp};
-use kinex_stage::Subject;
+use kinex_core::experiment::{Spec, Status, Timestamp, World, overrule};
 use kinex_stage::outcome::{self, Facts};
-use kinex_stage::report;
+use kinex_stage::{Subject, last_audit, report};
 use kube::ResourceExt;
 use tracing::{info, warn};
 
@@ -53,12 +52,19 @@ pub(crate) async fn keep(
     // What is sent from now on belongs to no step.
     scene.actor.order_producer(0).await;
     let late = status.finished_at.is_none_or(|at| now.since(at) >= DRAIN);
-    let records = match scene.observer.judge(now).await {
-        Ok(records) if records.missing > 0 && !late => return Ok(()),
-        Err(_) if !late => return Ok(()),
-        Ok(records) => outcome::audited(records),
-        Err(_) => None,
-    };
+    if scene.last_audit.is_none() {
+        scene.last_audit = match scene.observer.judge(now).await {
+            Ok(records) if records.missing > 0 && !late => return Ok(()),
+            Err(_) if !late => return Ok(()),
+            Ok(records) => Some(records),
+            Err(_) => None,
+        };
+    }
+    // The verdict that the audit takes back is written first: no report stands beside another one.
+    if overruled(scene, spec, status, now).is_some() {
+        return Ok(());
+    }
+    let records = scene.last_audit.and_then(outcome::audited);
     let facts = Facts {
         endpoint: scene.key.endpoint.clone(),
         records,
@@ -81,6 +87,15 @@ pub(crate) async fn keep(
         .prune(&nonces)
         .await
         .map_err(|error| trouble_of(&error, "delete the reports of old runs"))
+}
+
+/// The status of a run whose verdict its last audit contradicts.
+pub(crate) fn overruled(scene: &Scene, spec: &Spec, status: &Status, now: Timestamp) -> Option<Status> {
+    let world = World {
+        records: last_audit(scene.last_audit?, now),
+        ..scene.seen.clone().unwrap_or_default()
+    };
+    overrule(spec, status, &world, now)
 }
 
 /// Lets a deleted experiment go, with its stream if it says so.

@@ -1,7 +1,7 @@
 //! What an experiment may ask for: whoever writes one is not trusted with more than the operator was told to allow.
 
 use kinex_api::KinesisExperiment;
-use kinex_core::experiment::{Action, KillMode, Phase, Spec, Step};
+use kinex_core::experiment::{Action, KillMode, Phase, Restart, Spec, Step};
 use kube::ResourceExt;
 
 use crate::settings::{Endpoint, Limits, Place, Settings};
@@ -25,6 +25,7 @@ pub fn refuse(experiment: &KinesisExperiment, spec: &Spec, settings: &Settings) 
         rate(spec, limits),
         shards(spec, limits),
         chaos(spec, settings),
+        restart(spec),
     ];
     checks.into_iter().flatten().next()
 }
@@ -196,6 +197,21 @@ fn shards(spec: &Spec, limits: &Limits) -> Option<Refusal> {
         message: format!(
             "{who} comes to {open} open shards, and the operator allows {most} (--max-shards): ask for fewer, or have the \
              limit raised"
+        ),
+    })
+}
+
+/// A StatefulSet starts its pods again by itself, at once.
+fn restart(spec: &Spec) -> Option<Refusal> {
+    let waits =
+        |step: &&Step| matches!(step.action, Action::KillPod { restart, .. } if restart != Restart::Immediately);
+    let step = spec.steps.iter().find(waits)?;
+    Some(Refusal {
+        reason: "RestartNotPossible",
+        message: format!(
+            "step `{}` (killPod) asks for another restart than Immediately, and a StatefulSet starts its pods again at \
+             once: leave it out and scale in for a loss that lasts, or play the experiment with `kinex run`",
+            step.name
         ),
     })
 }

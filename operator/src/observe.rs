@@ -120,7 +120,9 @@ pub(crate) async fn look(scene: &mut Scene, cluster: &Cluster, ended: Vec<pods::
         if !scene.observer.dead(&process.incarnation) {
             tracing::info!(worker = %process.worker, incarnation = %process.incarnation, "process ended");
             scene.observer.died(process.incarnation.clone(), at.unwrap_or(now));
-            scene.witness.saw(process);
+            if scene.observer.tells(&process.incarnation) {
+                scene.witness.saw(process);
+            }
         }
     }
     let looking = Box::pin(read(scene, cluster, now));

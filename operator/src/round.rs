@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kinex_api::KinesisExperiment;
-use kinex_core::experiment::{Decision, DeletionPolicy, Effect, Phase, Spec, Status, Timestamp, World, decide};
+use kinex_core::experiment::{
+    Decision, DeletionPolicy, Effect, Phase, Spec, Status, Timestamp, World, decide, unwitnessed,
+};
 use kinex_stage::{Subject, outcome};
 use kube::ResourceExt;
 use tracing::{debug, info};
@@ -194,6 +196,9 @@ async fn play(
     let cluster = Cluster::of(&context.stores, experiment);
     let now = wall();
     let ended = context.stores.deaths(&experiment.uid().unwrap_or_default());
+    let known = experiment.status.clone().unwrap_or_default();
+    let silent = unwitnessed(spec, &known).map(|pod| pod.incarnation.clone());
+    scene.observer.keep_silent(silent);
     let world = observe::look(scene, &cluster, ended, now).await;
 
     let stored = experiment.status.clone().unwrap_or_default();
@@ -201,6 +206,11 @@ async fn play(
     known.observed_generation = experiment.metadata.generation;
     known.selector = Some(selector(experiment));
     let Decision { mut status, effects } = decide(spec, &known, &world, now);
+    if status.run_nonce == known.run_nonce
+        && let Some(overruled) = ending::overruled(scene, spec, &status, now)
+    {
+        status = overruled;
+    }
     status.report = status.run_nonce.map(|_| scene.report.name.clone());
     let trouble = scene.trouble.take().or_else(|| blind(scene, &world, now));
     if trouble.is_some() {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kinex_api::KinesisExperiment;
+use kinex_core::audit::Records;
 use kinex_core::experiment::{Failure, Spec, Timestamp, World};
 use kinex_core::id::{Incarnation, WorkerId};
 use kinex_stage::report::recording::Sample;
@@ -109,6 +110,8 @@ pub(crate) struct Scene {
     pub(crate) report: memory::Place,
     /// What was written for the time after a restart, and when.
     pub(crate) kept: Option<(Kept, Instant)>,
+    /// What the audit said at the end of the run, once every record was delivered or given up.
+    pub(crate) last_audit: Option<Records>,
     /// Whether the run's report is written.
     pub(crate) reported: bool,
 }
@@ -138,6 +141,7 @@ impl Scene {
             trouble: None,
             report: memory::Place::default(),
             kept: None,
+            last_audit: None,
             reported: false,
         }
     }

@@ -6,7 +6,7 @@ use kinex_core::experiment::{self as core, Action, Spec, assertion, preset};
 
 use crate::duration::DurationText;
 use crate::problem::Problem;
-use crate::types::{KinesisExperiment, Preset, ShardSelect, Step};
+use crate::types::{KinesisExperiment, Preset, Restart, ShardSelect, Step};
 
 /// How long balance must last where the manifest does not say: longer than one failover and its settle delay need to show.
 const STABLE_FOR: Duration = Duration::from_secs(10);
@@ -52,6 +52,7 @@ pub fn convert(manifest: &KinesisExperiment) -> Result<Spec, Vec<Problem>> {
         }
     };
     problems.check_steps(&steps, spec.preset.is_some());
+    problems.check_workers(count(spec.replicas), &steps);
     let converted = Spec {
         name: manifest.metadata.name.clone().unwrap_or_default(),
         stream: core::Stream {
@@ -219,6 +220,16 @@ fn actions(step: &Step, path: &str, balance: &core::Balance, problems: &mut Prob
         count: count(kill.count),
         select: kill.select.into(),
         mode: kill.mode.into(),
+        witness: kill.witness,
+        restart: match (kill.restart, &kill.restart_after) {
+            (Restart::Immediately, _) => core::Restart::Immediately,
+            (Restart::Never, _) => core::Restart::Never,
+            (Restart::After, Some(wait)) => {
+                core::Restart::After(problems.positive(&format!("{path}.killPod.restartAfter"), wait))
+            }
+            // The schema asks for it.
+            (Restart::After, None) => core::Restart::Immediately,
+        },
     }));
     actions.extend(freeze_pod.as_ref().map(|freeze| Action::FreezePod {
         count: count(freeze.count),
@@ -305,6 +316,36 @@ impl Problems {
                 format!("the timeout ({timeout:?}) is shorter than {what} ({needs:?}), so the step could only fail"),
                 "raise the timeout",
             );
+        }
+    }
+
+    /// No step can take more workers than the steps before it leave.
+    fn check_workers(&mut self, replicas: u32, steps: &[core::Step]) {
+        let mut there = replicas;
+        for (index, step) in steps.iter().enumerate() {
+            let taken = match &step.action {
+                Action::Scale { replicas } => {
+                    there = *replicas;
+                    continue;
+                }
+                Action::KillPod { count, .. } | Action::FreezePod { count, .. } => *count,
+                _ => continue,
+            };
+            let kind = step.action.kind();
+            if taken > there {
+                self.add(
+                    &format!("spec.steps[{index}].{kind}.count"),
+                    format!("step `{}` takes {taken} workers, and there are {there} then", step.name),
+                    "take fewer, or scale out before it",
+                );
+            }
+            if let Action::KillPod {
+                restart: core::Restart::Never,
+                ..
+            } = &step.action
+            {
+                there = there.saturating_sub(taken);
+            }
         }
     }
 

@@ -397,6 +397,7 @@ pub struct Scale {
 /// Ends workers.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("(self.restart == 'After') == has(self.restartAfter)").message("restartAfter goes with restart: After, and only with it"))]
 pub struct KillPod {
     /// How many.
     #[serde(default = "one")]
@@ -408,6 +409,15 @@ pub struct KillPod {
     /// How: `Delete` (asked to leave in good order), `Force` (ended at once) or `Crash` (ends itself; the same pod starts again).
     #[serde(default)]
     pub mode: KillMode,
+    /// Whether whoever runs the workers proves to the others that they ended. Without that proof they wait for failoverAfter, as after the loss of a machine that nobody sees.
+    #[serde(default = "yes")]
+    pub witness: bool,
+    /// When a process takes the place of one that was ended: `Immediately`, `After` (with restartAfter), or `Never` (not before a scale step; fewer workers are waited for until then). On a cluster only `Immediately` is possible: a StatefulSet starts its pods again by itself.
+    #[serde(default)]
+    pub restart: Restart,
+    /// How long after its end a worker is started again, with `restart: After`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restart_after: Option<DurationText>,
 }
 
 /// Stops whole processes.
@@ -428,6 +438,10 @@ pub struct FreezePod {
 
 fn one() -> i32 {
     1
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// Lets time pass.
@@ -556,6 +570,16 @@ choice! {
 choice! {
     /// How a worker is ended.
     KillMode = KillMode { Delete, Force, Crash }
+}
+
+/// When a worker is started again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs, reason = "the field that has the type describes its values")]
+pub enum Restart {
+    #[default]
+    Immediately,
+    After,
+    Never,
 }
 
 /// Which shards a split takes.

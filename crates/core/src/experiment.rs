@@ -38,8 +38,8 @@ pub use duration::{NotADuration, parse_duration};
 pub use effect::Effect;
 pub use spec::{
     Action, Assertion, Balance, CapPolicy, CapRounding, Consumers, CreationPolicy, DeletionPolicy, InitialPosition,
-    KillMode, OnFailure, PodSelect, Producer, Renewal, Run, RunState, ScalePolicy, ShardSelect, Spec, Step, Strategy,
-    Stream,
+    KillMode, OnFailure, PodSelect, Producer, Renewal, Restart, Run, RunState, ScalePolicy, ShardSelect, Spec, Step,
+    Strategy, Stream,
 };
 pub use status::{
     Condition, LeaseSummary, Outcome, Phase, Plan, PlannedMerge, PlannedPod, PlannedSplit, RunSummary, Status,
@@ -65,4 +65,21 @@ pub struct Decision {
 /// `now` is wall-clock time of whoever runs the experiment; it measures steps and nothing else.
 pub fn decide(spec: &Spec, status: &Status, world: &World, now: Timestamp) -> Decision {
     round::Round::new(spec, status, world, now).decide()
+}
+
+/// Holds the verdict of a run that has ended against the audit of all its records, which `world` has with what was seen
+/// last: an assertion that nothing is missing does not stand beside records that are. Returns the status with its new
+/// verdict; `None` when the verdict stands. Asking again with that status changes nothing more.
+pub fn overrule(spec: &Spec, status: &Status, world: &World, now: Timestamp) -> Option<Status> {
+    let mut round = round::Round::new(spec, status, world, now);
+    round.overrule().then_some(round.status)
+}
+
+/// The processes whose ends nobody may prove, by the steps that end them: the others have to find out by themselves.
+pub fn unwitnessed<'a>(spec: &'a Spec, status: &'a Status) -> impl Iterator<Item = &'a PlannedPod> {
+    let steps = spec.steps.iter().zip(&status.steps);
+    let silent = steps.filter(|(step, _)| matches!(step.action, Action::KillPod { witness: false, .. }));
+    silent
+        .filter_map(|(_, result)| result.plan.as_ref())
+        .flat_map(|plan| &plan.pods)
 }

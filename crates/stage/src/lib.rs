@@ -21,6 +21,6 @@ mod witness;
 
 pub use act::Actor;
 pub use memory::Memory;
-pub use observe::Observer;
+pub use observe::{Observer, last_audit};
 pub use pods::{PodFacts, Subject};
 pub use witness::Witness;

@@ -1,6 +1,6 @@
 //! Looking at the world: the stream, the tables, the processes, the audit.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use kinex_aws::{Fault, FaultKind, StreamStatus as AwsStatus};
@@ -21,6 +21,8 @@ use crate::{Memory, PodFacts, Subject};
 /// A record that was sent this long ago and is not in any consumer's row is missing. Consumers write their rows with
 /// their checkpoints, every few seconds.
 const DELIVERED_WITHIN: Duration = Duration::from_secs(10);
+/// A producer writes its row each second: what it sent within this time before a look may be missing there.
+const PRODUCER_LAG: Duration = Duration::from_secs(2);
 /// The audit's rows are read this often: they are the largest ones.
 const AUDIT_EVERY: Duration = Duration::from_millis(1_000);
 
@@ -32,6 +34,8 @@ pub struct Observer {
     deaths: BTreeMap<Incarnation, Timestamp>,
     /// Whether the ends of processes are known to anybody but the report.
     witness: bool,
+    /// Those of which only the report may know.
+    unwitnessed: BTreeSet<Incarnation>,
     run: String,
     began: Option<Timestamp>,
     audit: Audit,
@@ -52,6 +56,8 @@ struct Audit {
     /// What the producers had said a while ago, oldest first.
     earlier: Vec<(Timestamp, Vec<ProducerRow>)>,
     terms: Vec<Term>,
+    /// Everything that was sent before this is delivered.
+    delivered_to: Option<Timestamp>,
     /// Deliveries of each shard at the reading before.
     delivered: Option<(Timestamp, BTreeMap<ShardId, u64>)>,
     rates: Vec<ShardRate>,
@@ -73,6 +79,7 @@ impl Observer {
             run,
             began: None,
             witness,
+            unwitnessed: BTreeSet::new(),
             failover_after,
             beats: BTreeMap::new(),
             deaths: BTreeMap::new(),
@@ -84,6 +91,16 @@ impl Observer {
     /// A process is known to have ended. The first word about it counts.
     pub fn died(&mut self, incarnation: Incarnation, at: Timestamp) {
         self.deaths.entry(incarnation).or_insert(at);
+    }
+
+    /// Whose ends are not to be used: as far as anybody but the report is concerned, these processes fall silent.
+    pub fn keep_silent(&mut self, processes: impl IntoIterator<Item = Incarnation>) {
+        self.unwitnessed = processes.into_iter().collect();
+    }
+
+    /// Whether the end of a process may be proved to the others.
+    pub fn tells(&self, process: &Incarnation) -> bool {
+        self.witness && !self.unwitnessed.contains(process)
     }
 
     /// Whether a process is known to have ended.
@@ -271,7 +288,7 @@ impl Observer {
             let mine = pod.is_some_and(|pod| pod.running && pod.incarnation.as_ref() == Some(&row.incarnation));
             let ready = mine && pod.is_some_and(|pod| pod.ready);
             let frozen = mine && (row.frozen() || pod.is_some_and(|pod| pod.frozen.is_some()));
-            let dead = self.witness && self.deaths.contains_key(&row.incarnation);
+            let dead = self.tells(&row.incarnation) && self.deaths.contains_key(&row.incarnation);
             workers.insert(
                 row.id.clone(),
                 WorkerFacts::of_row(row, heard && !dead, ready && !frozen, frozen),
@@ -345,6 +362,10 @@ impl Audit {
         {
             self.delivered = Some((now, delivered));
         }
+        // The newest look at the producers of which nothing is under way any more.
+        let mut looks = self.earlier.iter().rev();
+        let done = looks.find(|(_, rows)| judge(rows, &terms).missing == 0);
+        self.delivered_to = self.delivered_to.max(done.map(|(at, rows)| sent_before(*at, rows)));
         self.producers = producers;
         self.terms = terms;
     }
@@ -355,13 +376,43 @@ impl Audit {
             .earlier
             .first()
             .filter(|(at, _)| now.since(*at) >= DELIVERED_WITHIN);
+        let overdue = due.map(|(at, rows)| sent_before(*at, rows));
         RecordFacts {
+            judged_to: self.delivered_to.max(overdue),
             produced: all.produced,
             delivered: all.delivered,
             missing: due.map_or(0, |(_, rows)| judge(rows, &self.terms).missing),
             duplicates: all.duplicates,
             reordered: all.reordered,
         }
+    }
+}
+
+/// Up to when everything that was sent is in the producers' rows of a look.
+fn sent_before(look: Timestamp, rows: &[ProducerRow]) -> Timestamp {
+    if rows.iter().all(|row| row.ended) {
+        return look;
+    }
+    let lag = i64::try_from(PRODUCER_LAG.as_millis()).unwrap_or(i64::MAX);
+    Timestamp(look.0.saturating_sub(lag))
+}
+
+/// The audit of a whole run, nothing held to be on its way, as a decision takes it.
+pub fn last_audit(found: Records, now: Timestamp) -> RecordFacts {
+    let Records {
+        produced,
+        delivered,
+        missing,
+        duplicates,
+        reordered,
+    } = found;
+    RecordFacts {
+        produced,
+        delivered,
+        missing,
+        duplicates,
+        reordered,
+        judged_to: Some(now),
     }
 }
 

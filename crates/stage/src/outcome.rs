@@ -49,6 +49,7 @@ pub fn recording(spec: &Spec, status: &Status, world: &World, observer: &Observe
                 .into_iter()
                 .map(|(api, count)| (api, rate(count)))
                 .collect(),
+            settings: settings(spec),
             versions: versions(),
         },
         samples: facts.samples,
@@ -119,6 +120,8 @@ pub fn sample(status: &Status, world: &World, now: Timestamp) -> Option<Sample> 
     }
     let live = live_counts(world);
     let runnable = world.leases.iter().filter(|lease| !lease.finished()).count();
+    // A worker counts as live for a while after its end, and reads nothing.
+    let unread = world.unread.iter().filter(|gap| gap.until.is_none()).count();
     let most = live.values().max().copied().unwrap_or(0);
     let least = live.values().min().copied().unwrap_or(0);
     let open = world.stream.shards.iter().filter(|shard| shard.open).count();
@@ -126,7 +129,7 @@ pub fn sample(status: &Status, world: &World, now: Timestamp) -> Option<Sample> 
     Some(Sample {
         seconds: round(now.seconds_after(start)),
         step: status.step.clone(),
-        unowned: runnable.saturating_sub(live.values().sum()),
+        unowned: runnable.saturating_sub(live.values().sum()).max(unread),
         imbalance: most - least,
         leases_per_worker: live,
         stream: Shards {
@@ -217,7 +220,16 @@ fn described(action: &Action, replicas: &mut u32) -> Option<String> {
         Action::Merge { count } => Some(format!("merge {count}")),
         Action::UpdateShardCount { target } => Some(format!("{target} shards")),
         Action::Scale { replicas: to } => Some(format!("scale {} → {to}", std::mem::replace(replicas, *to))),
-        Action::KillPod { count, mode, .. } => Some(format!("kill {count} ({mode:?})")),
+        Action::KillPod {
+            count,
+            mode,
+            witness,
+            restart,
+            select: _,
+        } => {
+            let seen = if *witness { "witnessed" } else { "not witnessed" };
+            Some(format!("kill {count} ({mode:?}, {seen}, {})", restart.describe()))
+        }
         Action::FreezePod { count, lasting, .. } => Some(format!("freeze {count} for {} s", lasting.as_secs_f64())),
         Action::Producer { records_per_second } => Some(format!("{records_per_second} records/s")),
         Action::Pause { .. } | Action::WaitUntilBalanced { .. } | Action::Assert { .. } => None,
@@ -234,6 +246,26 @@ fn lineage(world: &World) -> Lineage {
         children_started_before_parent_end: children.iter().filter(|child| child.unwaiting()).count(),
         start_delay_seconds_max: delays.max_by(f64::total_cmp).map(round),
     }
+}
+
+/// What decides how fast leases move, by the names of the manifest.
+fn settings(spec: &Spec) -> BTreeMap<String, String> {
+    let consumers = &spec.consumers;
+    let seconds = |span: std::time::Duration| format!("{} s", span.as_secs_f64());
+    let settings = [
+        ("strategy", format!("{:?}", consumers.strategy)),
+        ("renewal", format!("{:?}", consumers.renewal)),
+        ("failoverAfter", seconds(consumers.failover_after)),
+        ("settleFor", seconds(consumers.settle_for)),
+        ("initialPosition", format!("{:?}", consumers.initial_position)),
+        ("maxLeasesPerWorker", consumers.max_leases_per_worker.to_string()),
+        ("capPolicy", format!("{:?}", consumers.cap_policy)),
+        ("capRounding", format!("{:?}", consumers.cap_rounding)),
+    ];
+    settings
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value))
+        .collect()
 }
 
 fn versions() -> BTreeMap<String, String> {

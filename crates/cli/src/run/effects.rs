@@ -39,7 +39,7 @@ impl Effects {
                 Effect::Scale { replicas } => fleet.scale(replicas),
                 // The manifest of a local run is not written to.
                 Effect::MirrorReplicas { .. } => {}
-                Effect::Kill { pod, mode } => fleet.kill(&pod, mode),
+                Effect::Kill { pod, mode, restart } => fleet.kill(&pod, mode, restart),
                 Effect::Freeze { pod, .. } => fleet.freeze(&pod, now),
                 Effect::Thaw { pod } => fleet.thaw(&pod),
                 Effect::SetProducer { records_per_second } => {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use kinex_core::experiment::{KillMode, PlannedPod, Timestamp};
+use kinex_core::experiment::{KillMode, PlannedPod, Restart, Timestamp};
 use kinex_core::id::{Incarnation, WorkerId};
 use kinex_stage::PodFacts;
 use rustix::process::Signal;
@@ -68,6 +68,10 @@ struct Pod {
     /// Ends in a row before the process said who it is.
     stillborn: u32,
     start_at: Timestamp,
+    /// What was asked for the end of the present process.
+    restart: Restart,
+    /// Not wanted any more, until the number of workers changes.
+    lost: bool,
     problem: Option<String>,
 }
 
@@ -99,6 +103,9 @@ impl Fleet {
         if self.wanted != replicas {
             self.wanted = replicas;
             self.generation += 1;
+            for pod in self.pods.values_mut() {
+                pod.lost = false;
+            }
         }
     }
 
@@ -123,9 +130,11 @@ impl Fleet {
                 short_lives: 0,
                 stillborn: 0,
                 start_at: now,
+                restart: Restart::Immediately,
+                lost: false,
                 problem: None,
             });
-            if pod.process.is_none() && pod.start_at <= now {
+            if pod.process.is_none() && !pod.lost && pod.start_at <= now {
                 self.starts += 1;
                 pod.start(&self.launch, self.starts, now)?;
             }
@@ -157,7 +166,14 @@ impl Fleet {
                 0 => Duration::ZERO,
                 lives => RESTART_WAIT_MAX.min(Duration::from_millis(500) * 2_u32.saturating_pow(lives.min(8) - 1)),
             };
-            pod.start_at = now + wait;
+            pod.start_at = match std::mem::take(&mut pod.restart) {
+                Restart::Immediately => now + wait,
+                Restart::After(wait) => now + wait,
+                Restart::Never => {
+                    pod.lost = true;
+                    now
+                }
+            };
             if !status.success() && unasked {
                 let log = self.launch.directory.join("logs").join(format!("{}.log", pod.worker));
                 let said = last_line(&log).map(|line| format!(": {line}")).unwrap_or_default();
@@ -208,9 +224,13 @@ impl Fleet {
         troubled.filter_map(|pod| pod.problem.clone()).next()
     }
 
-    /// Ends one process, and no other of the same name. It is started again when its worker is wanted.
-    pub(crate) fn kill(&mut self, pod: &PlannedPod, mode: KillMode) {
-        if let Some(process) = self.process(pod) {
+    /// Ends one process, and no other of the same name. It is started again when its worker is wanted, and when
+    /// `restart` says.
+    pub(crate) fn kill(&mut self, planned: &PlannedPod, mode: KillMode, restart: Restart) {
+        if let Some(pod) = self.pod(planned) {
+            pod.restart = restart;
+        }
+        if let Some(process) = self.process(planned) {
             match mode {
                 KillMode::Delete => process.leave(),
                 KillMode::Force | KillMode::Crash => {
@@ -236,9 +256,14 @@ impl Fleet {
     }
 
     fn process(&mut self, planned: &PlannedPod) -> Option<&mut Process> {
+        self.pod(planned)?.process.as_mut()
+    }
+
+    /// The worker, while that very process of it runs.
+    fn pod(&mut self, planned: &PlannedPod) -> Option<&mut Pod> {
         let pod = self.pods.values_mut().find(|pod| pod.worker == planned.worker)?;
         let process = pod.process.as_mut()?;
-        (process.incarnation() == Some(&planned.incarnation)).then_some(process)
+        (process.incarnation() == Some(&planned.incarnation)).then_some(pod)
     }
 
     /// Ends every process at once.

@@ -5,15 +5,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use kinex_aws::{Access, Clients, FaultKind, patiently};
+use kinex_core::audit::Records;
 use kinex_core::experiment::{
     DeletionPolicy, Effect, Outcome, Phase, Replicas, RunState, Spec, Status, Timestamp, Verdict, World, decide,
+    overrule, unwitnessed,
 };
 use kinex_core::lease::Process as ProcessId;
 use kinex_embedded::{Endpoints, Options};
 use kinex_stage::outcome::{self, Facts};
 use kinex_stage::report::recording::Sample;
-use kinex_stage::report::summary::{Records, Summary};
-use kinex_stage::{Observer, Witness, launch};
+use kinex_stage::report::summary::Summary;
+use kinex_stage::{Observer, Witness, last_audit, launch};
 use kinex_telemetry::Interrupts;
 
 use super::Args;
@@ -29,10 +31,11 @@ use crate::output::{Format, show};
 
 /// From one look to the next.
 const PERIOD: Duration = Duration::from_millis(200);
-/// A look that takes longer is given up, and time goes on without it.
-const LOOK_MAX: Duration = Duration::from_secs(10);
+/// A look that takes longer is given up, and time goes on without it. Each of its requests gives up much sooner; this is
+/// for many of them on a machine that is slow.
+const LOOK_MAX: Duration = Duration::from_secs(60);
 /// However little time is left, a look gets this long: the last one of a step decides how it ends.
-const LOOK_MIN: Duration = Duration::from_secs(1);
+const LOOK_MIN: Duration = Duration::from_secs(5);
 /// An endpoint that cannot be read for so long has gone.
 const UNSEEN_MAX: Duration = Duration::from_secs(60);
 /// How long records that are still on their way are waited for at the end.
@@ -169,7 +172,6 @@ struct Made {
 struct Session {
     spec: Spec,
     at: Connected,
-    witness: bool,
     keep: bool,
     made: Made,
     directory: Directory,
@@ -225,7 +227,6 @@ impl Session {
             scrape,
             keep: args.keep,
             made: Made::default(),
-            witness,
             directory,
             spec,
             at,
@@ -392,13 +393,15 @@ impl Session {
 
     /// Notes which processes have ended.
     fn note_ends(&mut self, ended: &[Ended]) {
+        let silent = unwitnessed(&self.spec, &self.status).map(|pod| pod.incarnation.clone());
+        self.observer.keep_silent(silent);
         for ended in ended {
             tracing::info!(worker = %ended.worker, how = ended.how, "process ended");
             let Some(incarnation) = ended.incarnation.clone() else {
                 continue;
             };
             self.observer.died(incarnation.clone(), ended.at);
-            if self.witness {
+            if self.observer.tells(&incarnation) {
                 self.proofs.saw(ProcessId {
                     worker: ended.worker.clone(),
                     incarnation,
@@ -464,9 +467,12 @@ impl Session {
                 .message
                 .get_or_insert_with(|| "the run could not go on".to_owned());
         }
+        if let Some(found) = records {
+            self.overrule(found);
+        }
         let facts = Facts {
             endpoint: self.at.label.clone(),
-            records,
+            records: records.and_then(outcome::audited),
             requests,
             samples: std::mem::take(&mut self.samples),
         };
@@ -478,13 +484,26 @@ impl Session {
         Ok((run.summary, written))
     }
 
+    /// Holds the verdict against the audit of the whole run.
+    fn overrule(&mut self, found: Records) {
+        let now = wall();
+        let world = World {
+            records: last_audit(found, now),
+            ..self.world.clone()
+        };
+        if let Some(status) = overrule(&self.spec, &self.status, &world, now) {
+            self.directory.store(&status);
+            self.status = status;
+        }
+    }
+
     /// Everybody gets the time to leave in good order, and every record the time to be delivered.
     async fn leave_in_order(&mut self) -> Option<Records> {
         self.producer.stop(LEAVE, wall).await;
         at_most(DRAIN, self.drain()).await;
         self.fleet.stop(LEAVE, wall).await;
-        let found = tokio::time::timeout(LOOK_MAX, self.observer.judge(wall())).await;
-        found.ok()?.ok().and_then(outcome::audited)
+        let found = tokio::time::timeout(DRAIN, self.observer.judge(wall())).await;
+        found.ok()?.ok()
     }
 
     /// All that can be had within the few seconds that whoever pressed Ctrl-C waits.
@@ -494,7 +513,7 @@ impl Session {
             self.fleet.stop(LEAVE_IN_HASTE, wall)
         );
         let found = tokio::time::timeout(JUDGE_IN_HASTE, self.observer.judge(wall())).await;
-        found.ok()?.ok().and_then(outcome::audited)
+        found.ok()?.ok()
     }
 
     /// Deletes what the run has made, if the manifest says so; what was there before stays.

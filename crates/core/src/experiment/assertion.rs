@@ -110,6 +110,11 @@ pub fn evaluate(expr: &str, facts: &Facts) -> Result<(), String> {
     })
 }
 
+/// Whether an expression is about the delivery of records.
+pub(super) fn names_records(expr: &str) -> bool {
+    compile(expr).is_ok_and(|program| paths::about_records(program.expression()))
+}
+
 /// Whether a text matches a pattern, as the expression language has it.
 pub fn matches(pattern: &str, text: &str) -> bool {
     let mut context = cel::Context::default();

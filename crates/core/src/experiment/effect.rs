@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::spec::KillMode;
+use super::spec::{KillMode, Restart};
 use super::status::PlannedPod;
 use super::timestamp::Timestamp;
 use crate::id::ShardId;
@@ -64,6 +64,8 @@ pub enum Effect {
         pod: PlannedPod,
         /// How.
         mode: KillMode,
+        /// When another process takes its place, as far as the shell decides that.
+        restart: Restart,
     },
     /// Stops one process of a worker as a whole (SIGSTOP). The shell lets it go on at [`Effect::Thaw`]; where the process
     /// stops itself, a helper beside it lets it go on after `milliseconds`.

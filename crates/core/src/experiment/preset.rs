@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::spec::{Action, Assertion, Balance, KillMode, OnFailure, PodSelect, ShardSelect, Step};
+use super::spec::{Action, Assertion, Balance, KillMode, OnFailure, PodSelect, Restart, ShardSelect, Step};
 
 /// A list of steps by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,6 +117,8 @@ impl Preset {
                         count: 1,
                         select: PodSelect::MostLeases,
                         mode: KillMode::Force,
+                        witness: true,
+                        restart: Restart::Immediately,
                     },
                 ),
                 size.wait("failover", shards, few),

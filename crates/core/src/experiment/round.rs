@@ -52,6 +52,7 @@ impl<'a> Round<'a> {
             self.carry_on();
             conditions::update(&mut self);
             self.standing_wishes(&stored);
+            self.note_action();
         }
         self.status.message = self.status.message.take().map(cut);
         for step in &mut self.status.steps {
@@ -61,6 +62,25 @@ impl<'a> Round<'a> {
         Decision {
             status: self.status,
             effects: self.effects,
+        }
+    }
+
+    /// Writes down when the step at work first does something: what it costs counts from there.
+    fn note_action(&mut self) {
+        let Some(index) = self.running() else { return };
+        let kind = self.spec.steps[index].action.kind();
+        let acts = |effect: &Effect| match effect {
+            Effect::SplitShard { .. } => kind == "split",
+            Effect::MergeShards { .. } => kind == "merge",
+            Effect::UpdateShardCount { .. } => kind == "updateShardCount",
+            Effect::Scale { .. } => kind == "scale",
+            Effect::Kill { .. } => kind == "killPod",
+            Effect::Freeze { .. } => kind == "freezePod",
+            Effect::SetProducer { .. } => kind == "producer",
+            _ => false,
+        };
+        if self.effects.iter().any(acts) {
+            self.status.steps[index].acted_at.get_or_insert(self.now);
         }
     }
 
@@ -127,7 +147,7 @@ impl<'a> Round<'a> {
         if let Some(reason) = self.out_of_time() {
             self.end_run_early(format!("{reason}; {why}"));
         } else if let Some(index) = self.running()
-            && self.step_elapsed(index) >= self.spec.steps[index].timeout
+            && self.out_of_step_time(index)
         {
             self.end_step(index, Outcome::Inconclusive, Some(why.to_owned()), false);
         }
@@ -194,7 +214,7 @@ impl<'a> Round<'a> {
         if let Some(index) = self.running() {
             match self.advance(index) {
                 Progress::Waiting(message) => {
-                    if self.step_elapsed(index) >= self.spec.steps[index].timeout {
+                    if self.out_of_step_time(index) {
                         let (outcome, message) = self.timed_out(index, &message);
                         self.end_step(index, outcome, Some(message), true);
                     } else {
@@ -287,7 +307,7 @@ impl<'a> Round<'a> {
     }
 
     /// Time since then, less the time on hold.
-    fn elapsed(&self, since: Timestamp, paused_before: u64) -> Duration {
+    pub(super) fn elapsed(&self, since: Timestamp, paused_before: u64) -> Duration {
         let holding = self.status.paused_at.map_or(Duration::ZERO, |at| self.now.since(at));
         let held = Duration::from_millis(self.status.paused_millis.saturating_sub(paused_before)) + holding;
         self.now.since(since).saturating_sub(held)

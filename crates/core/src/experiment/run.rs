@@ -1,9 +1,12 @@
 //! A run as a whole: how it begins, holds, goes on, and what is said of it at its end.
 
-use super::facts;
+use super::assertion::{self, Facts};
 use super::round::{Round, cut};
+use super::spec::Action;
 use super::status::{Outcome, Phase, RunSummary, Status, StepResult, Verdict};
 use super::timestamp::Timestamp;
+use super::world::{RecordFacts, World};
+use super::{conditions, facts};
 
 impl Round<'_> {
     /// A new run forgets everything but ended runs, what the shell keeps, and what the service counts by the day.
@@ -93,6 +96,68 @@ impl Round<'_> {
             }
         };
         self.end_run(verdict, Some(message));
+    }
+
+    /// Takes back a Pass that the audit of the whole run contradicts; says whether it did.
+    ///
+    /// An assertion about records was judged by what was sent before it. What was sent later, or was lost later, shows
+    /// in the last audit only: an assertion that holds with nothing missing, and not with what is missing, has failed.
+    pub(super) fn overrule(&mut self) -> bool {
+        let lost = self.world.records.clone();
+        if self.status.verdict != Verdict::Pass || lost.missing == 0 {
+            return false;
+        }
+        let whole = World {
+            records: RecordFacts {
+                delivered: lost.delivered + lost.missing,
+                missing: 0,
+                ..lost.clone()
+            },
+            ..self.world.clone()
+        };
+        let facts = |world: &World| Facts::of(world, &self.status, &self.census, self.now);
+        let (whole, found) = (facts(&whole), facts(self.world));
+        let steps = self.spec.steps.iter().enumerate();
+        let broken = steps.filter_map(|(index, step)| match &step.action {
+            Action::Assert { all } => Some((index, all)),
+            _ => None,
+        });
+        let broken = broken.flat_map(|(index, all)| all.iter().map(move |one| (index, one)));
+        let broken = broken.filter(|(_, one)| assertion::names_records(&one.expr));
+        let judged = broken.filter_map(|(index, one)| {
+            let holds = |facts: &Facts| assertion::evaluate(&one.expr, facts).is_ok();
+            match (holds(&whole), holds(&found)) {
+                (_, true) => None,
+                (true, false) => Some((Verdict::Fail, index, one)),
+                // What else it names was so in its step, and is no more.
+                (false, false) => Some((Verdict::Inconclusive, index, one)),
+            }
+        });
+        let Some((verdict, index, one)) = judged.min_by_key(|(verdict, ..)| *verdict != Verdict::Fail) else {
+            return false;
+        };
+        let then = self.status.steps[index].missing.unwrap_or(0);
+        let message = format!(
+            "{}: `{}` was judged with {then} records missing, and the last audit found {} of {} missing",
+            one.name, one.expr, lost.missing, lost.produced
+        );
+        let step = &mut self.status.steps[index];
+        step.outcome = match verdict {
+            Verdict::Fail => Outcome::Fail,
+            _ => Outcome::Inconclusive,
+        };
+        step.message = Some(message.clone());
+        let message = format!("step {}: {message}", step.name);
+        self.status.verdict = verdict;
+        self.status.phase = Phase::Failed;
+        self.status.message = Some(message);
+        let ended = summary(&self.status, verdict, self.now);
+        if let Some(last) = self.status.history.last_mut().filter(|last| last.nonce == ended.nonce) {
+            *last = ended;
+        }
+        self.note(format!("the last audit overrules: {verdict:?}"));
+        conditions::update(self);
+        true
     }
 
     /// Ends a run whose present step cannot be judged any more.

@@ -154,6 +154,10 @@ pub enum Action {
         select: PodSelect,
         /// How.
         mode: KillMode,
+        /// Whether whoever runs the workers proves that they ended; without it the others wait for their silence.
+        witness: bool,
+        /// When a process takes their place.
+        restart: Restart,
     },
     /// Stops whole processes of workers and lets them go on.
     FreezePod {
@@ -239,6 +243,30 @@ pub enum PodSelect {
     Random,
     /// Those with the highest ordinal.
     HighestOrdinal,
+}
+
+/// When a worker whose process was ended is started again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Restart {
+    /// As soon as its end is seen.
+    #[default]
+    Immediately,
+    /// So long after its end.
+    After(Duration),
+    /// Not before the number of workers is changed: it counts as wanted no more.
+    Never,
+}
+
+impl Restart {
+    /// In a few words, for reports.
+    pub fn describe(self) -> String {
+        match self {
+            Self::Immediately => "restarted at once".to_owned(),
+            Self::After(wait) => format!("restarted after {} s", wait.as_secs_f64()),
+            Self::Never => "not restarted".to_owned(),
+        }
+    }
 }
 
 macro_rules! choice {

@@ -62,6 +62,9 @@ pub struct Status {
     pub replicas_mirror: Option<u32>,
     /// The newest generation of the number of workers that was seen.
     pub replicas_generation: u64,
+    /// When the stream and the workers were there, and the shards' readers were waited for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub readers_awaited: Option<Timestamp>,
     /// Records per second that the run wants at present.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub producer_rate: Option<u32>,
@@ -154,7 +157,7 @@ pub struct StepResult {
     /// How long it took, in seconds, times on hold taken off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
-    /// Seconds until balance was reached that then lasted; waits only.
+    /// Seconds from the first action since the wait before to balance that then lasted; waits only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub convergence_seconds: Option<f64>,
     /// Runnable leases of each worker when the step ended.
@@ -184,6 +187,15 @@ pub struct StepResult {
     /// Since when the wait sees balance.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub balanced_since: Option<Timestamp>,
+    /// When the step first did something to the world; none for those that only look.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub acted_at: Option<Timestamp>,
+    /// Since when an assertion sees all records that it is about: those sent before it, delivered or overdue.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judged_since: Option<Timestamp>,
+    /// Records that were missing when the step ended; assertions about records only.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub missing: Option<u64>,
     /// How long the run had been held when the step began, in milliseconds.
     pub paused_millis_before: u64,
     /// What somebody else did meanwhile.

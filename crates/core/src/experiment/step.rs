@@ -12,6 +12,10 @@ use super::round::Round;
 use super::spec::{Action, Assertion};
 use super::status::{Outcome, Plan};
 
+/// A record that is neither delivered nor overdue after this time, with what the audit's rows may lag behind, says that
+/// the audit cannot be read.
+const JUDGED_WITHIN: Duration = Duration::from_secs(60);
+
 /// How a step stands.
 pub(super) enum Progress {
     /// Not done; what it waits for.
@@ -81,7 +85,7 @@ impl Round<'_> {
             Action::Merge { .. } => self.merge(index),
             Action::UpdateShardCount { target } => self.update_shard_count(*target),
             Action::Scale { .. } => self.scale(),
-            Action::KillPod { mode, .. } => self.kill(index, *mode),
+            Action::KillPod { mode, restart, .. } => self.kill(index, *mode, *restart),
             Action::FreezePod { lasting, .. } => self.freeze(index, *lasting),
             Action::Pause { lasting } => self.pause(index, *lasting),
             Action::Producer { records_per_second } => self.set_producer(*records_per_second),
@@ -90,7 +94,7 @@ impl Round<'_> {
                 max_per_worker,
                 stable_for,
             } => self.wait(index, *max_imbalance, *max_per_worker, *stable_for),
-            Action::Assert { all } => self.assert(all),
+            Action::Assert { all } => self.assert(index, all),
         }
     }
 
@@ -122,7 +126,17 @@ impl Round<'_> {
     }
 
     /// Holds as soon as all assertions do; what is seen may lag behind what is so, up to the step's timeout.
-    fn assert(&self, all: &[Assertion]) -> Progress {
+    ///
+    /// One about records is not judged before every record that was sent before it is delivered or overdue.
+    fn assert(&mut self, index: usize, all: &[Assertion]) -> Progress {
+        if self.unjudged(index) {
+            let begun = self.status.steps[index].started_at;
+            if self.world.records.judged_to < begun {
+                let message = "waiting until the records that were sent before it are delivered or overdue";
+                return Progress::Waiting(message.to_owned());
+            }
+            self.status.steps[index].judged_since = Some(self.now);
+        }
         let facts = Facts::of(self.world, &self.status, &self.census, self.now);
         let failed: Vec<String> = all
             .iter()
@@ -139,6 +153,34 @@ impl Round<'_> {
         }
     }
 
+    /// Whether a step has used up its time. That of an assertion about records begins when it can be judged.
+    pub(super) fn out_of_step_time(&self, index: usize) -> bool {
+        let result = &self.status.steps[index];
+        let spent = match result.judged_since {
+            Some(since) => self.elapsed(since, result.paused_millis_before),
+            None => self.step_elapsed(index),
+        };
+        spent >= self.step_limit(index)
+    }
+
+    /// How long a step may take; an assertion about records, until it can be judged.
+    fn step_limit(&self, index: usize) -> Duration {
+        let step = &self.spec.steps[index];
+        if self.unjudged(index) {
+            step.timeout.max(JUDGED_WITHIN)
+        } else {
+            step.timeout
+        }
+    }
+
+    /// Whether a step is an assertion about records that cannot be judged yet.
+    fn unjudged(&self, index: usize) -> bool {
+        let Action::Assert { all } = &self.spec.steps[index].action else {
+            return false;
+        };
+        about_records(all) && self.status.steps[index].judged_since.is_none()
+    }
+
     /// How a step ends that ran out of time: it failed where all that it needs from outside was there.
     pub(super) fn timed_out(&self, index: usize, waiting_for: &str) -> (Outcome, String) {
         let step = &self.spec.steps[index];
@@ -149,10 +191,11 @@ impl Round<'_> {
             .map(|failure| format!("; {} was refused: {}", failure.effect, failure.message));
         let message = format!(
             "not within {:?}: {waiting_for}{}",
-            step.timeout,
+            self.step_limit(index),
             refused.unwrap_or_default()
         );
         match step.action {
+            Action::Assert { .. } if self.unjudged(index) => (Outcome::Inconclusive, message),
             Action::Assert { .. } => (Outcome::Fail, waiting_for.to_owned()),
             Action::WaitUntilBalanced { .. } => {
                 match self.all_workers_stand(self.status.replicas_wanted.unwrap_or(self.spec.replicas)) {
@@ -163,4 +206,9 @@ impl Round<'_> {
             _ => (Outcome::Inconclusive, message),
         }
     }
+}
+
+/// Whether some assertion is about the delivery of records.
+pub(super) fn about_records(all: &[Assertion]) -> bool {
+    all.iter().any(|one| assertion::names_records(&one.expr))
 }

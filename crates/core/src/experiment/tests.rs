@@ -1,7 +1,9 @@
 //! Whole runs in a model world.
 
 mod crashes;
+mod losses;
 mod model;
+mod records;
 mod runs;
 mod schedules;
 

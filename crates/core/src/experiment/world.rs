@@ -142,6 +142,8 @@ pub struct RecordFacts {
     pub duplicates: u64,
     /// Delivered after a later one of the same lane.
     pub reordered: u64,
+    /// Every record that was sent before this time is delivered or counted as missing; `None`: nothing can be said yet.
+    pub judged_to: Option<Timestamp>,
 }
 
 /// One change of a lease's owner.

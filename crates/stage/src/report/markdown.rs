@@ -32,6 +32,9 @@ pub fn page(run: &Recording) -> String {
     for fact in facts(summary) {
         out += &format!("- {fact}\n");
     }
+    if !summary.settings.is_empty() {
+        out += &format!("- {}\n", settings_line(summary));
+    }
     out += "\n## Steps\n\n";
     let steps: Vec<_> = summary
         .steps
@@ -111,6 +114,13 @@ pub fn facts(summary: &Summary) -> Vec<String> {
         )
     }));
     facts
+}
+
+/// What decides how fast leases move, and what took part.
+pub fn settings_line(summary: &Summary) -> String {
+    let all = summary.settings.iter().chain(&summary.versions);
+    let all: Vec<_> = all.map(|(name, value)| format!("{name} {value}")).collect();
+    format!("settings: {}", all.join(", "))
 }
 
 fn records_line(records: &Records) -> String {

@@ -32,7 +32,7 @@ pub struct Sample {
     pub step: Option<String>,
     /// Runnable leases of each live worker, workers with none included.
     pub leases_per_worker: BTreeMap<String, usize>,
-    /// Runnable leases that no live worker has.
+    /// Runnable leases that nobody reads.
     pub unowned: usize,
     /// The greatest count less the smallest.
     pub imbalance: usize,

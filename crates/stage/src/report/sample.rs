@@ -138,6 +138,11 @@ pub(crate) fn recording() -> Recording {
                 ("UpdateItem".into(), request(300)),
             ]
             .into(),
+            settings: [
+                ("failoverAfter".into(), "10 s".into()),
+                ("strategy".into(), "Balanced".into()),
+            ]
+            .into(),
             versions: [("kinex".into(), "0.1.0".into())].into(),
         },
         samples,

@@ -37,6 +37,9 @@ pub struct Summary {
     pub lineage: Lineage,
     /// Requests by API, the consumers', the producer's and the run's own.
     pub requests: BTreeMap<String, Requests>,
+    /// The settings that decide how fast leases move, by their names in the manifest.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
     /// Versions of what took part.
     pub versions: BTreeMap<String, String>,
 }
@@ -57,7 +60,7 @@ pub struct Step {
     pub started: Option<f64>,
     /// How long it took.
     pub seconds: Option<f64>,
-    /// From the last change of shards or workers to the last move before balance; only of `waitUntilBalanced`.
+    /// From the first change of shards or workers since the wait before it to balance; only of `waitUntilBalanced`.
     pub convergence_seconds: Option<f64>,
     /// Runnable leases of each live worker when it ended.
     pub leases_per_worker: BTreeMap<String, usize>,
@@ -99,7 +102,7 @@ pub struct Phase {
     pub stream: Shards,
     /// The greatest count less the smallest at its end.
     pub imbalance: usize,
-    /// From the change to balance; absent when balance was never reached.
+    /// From the first change in it to balance; absent when balance was never reached.
     pub convergence_seconds: Option<f64>,
     /// Leases that changed from one owner to another.
     pub moves: usize,

@@ -208,7 +208,7 @@ pub const STEP_FIELDS: &[Field] = &[
         "steps",
         "convergenceSeconds",
         Kind::Double,
-        "waits only: from the step's begin until balance was reached that then lasted; `stableFor` is not part of it",
+        "waits only: from the first action since the wait before it (a kill, a split, a scale) until balance was reached that then lasted; `stableFor` is not part of it",
     ),
     field(
         "steps",

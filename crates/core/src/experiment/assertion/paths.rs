@@ -51,6 +51,13 @@ pub(super) fn named(expression: &Expression) -> Vec<Path> {
     paths.into_iter().collect()
 }
 
+/// Whether an expression names what the audit counts.
+pub(super) fn about_records(expression: &Expression) -> bool {
+    let counted =
+        |path: &Path| matches!(path, Path::Field(root, field) if root == "records" && field != "unreadSecondsMax");
+    named(expression).iter().any(counted)
+}
+
 /// Checks every name and every comparison.
 pub(super) fn check(expr: &str, expression: &Expression, before: &[&str]) -> Result<(), Error> {
     let checker = Checker { expr, before };

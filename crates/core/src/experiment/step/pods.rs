@@ -4,8 +4,9 @@ use std::cmp::Reverse;
 use std::time::Duration;
 
 use super::super::effect::Effect;
+use super::super::facts;
 use super::super::round::Round;
-use super::super::spec::{Action, KillMode, PodSelect};
+use super::super::spec::{Action, KillMode, PodSelect, Restart};
 use super::super::status::{Outcome, Plan, PlannedPod};
 use super::super::world::WorkerFacts;
 use super::Progress;
@@ -57,7 +58,7 @@ impl Round<'_> {
         })
     }
 
-    pub(super) fn kill(&mut self, index: usize, mode: KillMode) -> Progress {
+    pub(super) fn kill(&mut self, index: usize, mode: KillMode, restart: Restart) -> Progress {
         let left: Vec<PlannedPod> = self
             .pods(index)
             .into_iter()
@@ -68,7 +69,7 @@ impl Round<'_> {
         }
         let names: Vec<_> = left.iter().map(|pod| pod.worker.to_string()).collect();
         self.effects
-            .extend(left.into_iter().map(|pod| Effect::Kill { pod, mode }));
+            .extend(left.into_iter().map(|pod| Effect::Kill { pod, mode, restart }));
         Progress::Waiting(format!("waiting for the end of {}", names.join(", ")))
     }
 
@@ -136,6 +137,22 @@ impl Round<'_> {
         let frozen = pods.into_iter().filter(|pod| self.frozen(pod));
         let thaws: Vec<Effect> = frozen.map(|pod| Effect::Thaw { pod }).collect();
         self.effects.extend(thaws);
+    }
+
+    /// How many workers were ended for good since the number of workers was last set.
+    pub(in crate::experiment) fn lost(&self) -> u32 {
+        let steps = self.spec.steps.iter().zip(&self.status.steps);
+        let since_scaled = steps
+            .rev()
+            .take_while(|(step, _)| !matches!(step.action, Action::Scale { .. }));
+        let for_good = since_scaled.filter(|(step, _)| {
+            let never = Restart::Never;
+            matches!(step.action, Action::KillPod { restart, .. } if restart == never)
+        });
+        let pods = for_good
+            .filter_map(|(_, result)| result.plan.as_ref())
+            .flat_map(|plan| &plan.pods);
+        facts::clip(pods.filter(|pod| self.alive(pod).is_none()).count())
     }
 
     fn pods(&self, index: usize) -> Vec<PlannedPod> {

@@ -30,7 +30,8 @@ impl Round<'_> {
         if held_up < stable_for {
             return Progress::Waiting(format!("balanced; it has to last {stable_for:?}"));
         }
-        let took = self.step_elapsed(index).saturating_sub(held_up);
+        let (from, paused_before) = self.converges_from(index);
+        let took = self.elapsed(from, paused_before).saturating_sub(held_up);
         self.status.steps[index].convergence_seconds = Some(seconds(took));
         Progress::Done(Outcome::Pass, None)
     }

@@ -1,12 +1,12 @@
 //! A small world that obeys effects as the real one does: late, once, and only when they still make sense.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::balance::{self, Candidate, Policy, View};
 use crate::experiment::{
-    ChildFacts, Effect, Move, PlannedPod, RecordFacts, Replicas, StreamFacts, StreamStatus, Timestamp, WorkerFacts,
-    World,
+    ChildFacts, Effect, Move, PlannedPod, RecordFacts, Replicas, Restart, StreamFacts, StreamStatus, Timestamp,
+    WorkerFacts, World,
 };
 use crate::id::{Epoch, HashRange, Incarnation, SequenceNumber, ShardId, WorkerId};
 use crate::lease::{Checkpoint, Lease};
@@ -40,12 +40,16 @@ pub(super) struct Model {
     pub(super) killed: Vec<PlannedPod>,
     /// How many times streams were made.
     pub(super) streams_made: u32,
+    /// Whether the audit's rows are read.
+    pub(super) audits: bool,
     ready_at: Timestamp,
     closed_at: BTreeMap<ShardId, Timestamp>,
     fleet: BTreeMap<WorkerId, Process>,
     members: Vec<WorkerId>,
     changed_at: Timestamp,
     made: u32,
+    /// Workers that are not started again.
+    lost: BTreeSet<WorkerId>,
     /// What the leases were last dealt out for; nothing moves before it differs.
     dealt_for: (usize, usize, Vec<WorkerId>, bool),
 }
@@ -59,12 +63,14 @@ impl Model {
             merges: Vec::new(),
             killed: Vec::new(),
             streams_made: 0,
+            audits: true,
             ready_at: Timestamp(0),
             closed_at: BTreeMap::new(),
             fleet: BTreeMap::new(),
             members: Vec::new(),
             changed_at: Timestamp(0),
             made: 0,
+            lost: BTreeSet::new(),
             dealt_for: (0, 0, Vec::new(), false),
         }
     }
@@ -107,8 +113,11 @@ impl Model {
             Effect::SplitShard { shard, at } => self.split(shard, at.parse().unwrap()),
             Effect::MergeShards { shard, adjacent } => self.merge(shard, adjacent),
             Effect::UpdateShardCount { target } => self.update(*target),
-            Effect::Kill { pod, .. } => {
+            Effect::Kill { pod, restart, .. } => {
                 let now = self.now;
+                if *restart == Restart::Never {
+                    self.lost.insert(pod.worker.clone());
+                }
                 if let Some(process) = self.process(pod).filter(|process| process.dead_at.is_none()) {
                     process.dead_at = Some(now);
                     self.killed.push(pod.clone());
@@ -301,6 +310,7 @@ impl Model {
         *sent = RecordFacts {
             produced: sent.produced + 20,
             delivered: sent.delivered + 20,
+            judged_to: self.audits.then_some(self.now),
             ..sent.clone()
         };
     }
@@ -318,7 +328,7 @@ impl Model {
         }
         for id in names {
             let gone = self.fleet.get(&id).is_none_or(|process| process.dead_at.is_some());
-            if gone {
+            if gone && !self.lost.contains(&id) {
                 self.made += 1;
                 let incarnation = Incarnation::from(format!("process-{}", self.made));
                 self.fleet.insert(

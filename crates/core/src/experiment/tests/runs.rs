@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::preset::Preset;
 use super::super::{
-    Action, Assertion, CreationPolicy, KillMode, OnFailure, Outcome, Phase, PodSelect, RunState, ScalePolicy,
+    Action, Assertion, CreationPolicy, KillMode, OnFailure, Outcome, Phase, PodSelect, Restart, RunState, ScalePolicy,
     ShardSelect, Status, StepResult, Verdict, decide,
 };
 use super::model::Model;
@@ -86,6 +86,8 @@ fn all_ten_kinds_of_step_follow_each_other() {
                 count: 1,
                 select: PodSelect::MostLeases,
                 mode: KillMode::Force,
+                witness: true,
+                restart: Restart::Immediately,
             },
         ),
         step("failover", wait()),

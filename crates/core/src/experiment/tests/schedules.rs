@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::super::{
-    Action, Assertion, KillMode, Outcome, Phase, PlannedPod, PodSelect, ShardSelect, Spec, Status, Step, Verdict,
-    decide,
+    Action, Assertion, KillMode, Outcome, Phase, PlannedPod, PodSelect, Restart, ShardSelect, Spec, Status, Step,
+    Verdict, decide,
 };
 use super::crashes::{Lots, Shells, planned, schedules};
 use super::model::Model;
@@ -54,6 +54,8 @@ fn action(lots: &mut Lots, open: &mut u32) -> Action {
             count: 1 + lots.below(2) as u32,
             select,
             mode: [KillMode::Delete, KillMode::Force, KillMode::Crash][lots.below(3)],
+            witness: lots.below(2) == 0,
+            restart: Restart::Immediately,
         },
         5 => Action::FreezePod {
             count: 1,

@@ -104,7 +104,10 @@ impl Settings {
             // What is delivered again after a kill is at most this old.
             checkpoint_every: millis(keys.checkpoint_interval_millis, 1_000),
             // What a kill hides from the audit is at most this old.
-            audit_every: millis(keys.audit_interval_millis, 1_000),
+            audit_every: millis(
+                keys.audit_interval_millis,
+                keys.checkpoint_interval_millis.unwrap_or(1_000).min(1_000),
+            ),
             report_every: millis(keys.report_interval_millis, 5_000),
             leaving: match on_shutdown {
                 Shutdown::Release => Leaving::Always(Departure::Release),

@@ -144,6 +144,7 @@ fn full_status() -> Status {
         }),
         shards_expected: Some(40),
         setup: Some(plan.clone()),
+        readers_awaited: Some(at),
         steps: vec![StepResult {
             name: "steady-1".to_owned(),
             kind: "waitUntilBalanced".to_owned(),
@@ -155,6 +156,9 @@ fn full_status() -> Status {
             leases_per_worker: [(id(), 6)].into(),
             imbalance: Some(0),
             counted_from: Some(at),
+            acted_at: Some(at),
+            judged_since: Some(at),
+            missing: Some(2),
             moves: Some(12),
             moves_minimum: Some(12),
             unread_seconds_max: Some(0.5),

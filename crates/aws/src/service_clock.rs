@@ -45,8 +45,8 @@ mod tests {
         clock.note(Some("Sun, 06 Nov 1994 08:49:37 GMT"));
         let noted = Instant::now();
         let later = clock.at_least_millis(noted + Duration::from_secs(60)).expect("a time");
-        assert!((784_111_836_000..=784_111_896_000).contains(&later), "{later}");
-        assert!(later >= 784_111_896_000 - 1, "{later}: a minute has passed");
+        // 08:50:37, less the margin of a second. However slow the machine is, no second minute has passed.
+        assert!((784_111_836_000..784_111_896_000).contains(&later), "{later}");
     }
 
     #[test]

@@ -178,6 +178,7 @@ async fn leases_can_be_renewed_one_by_one() {
     assert_eq!(fleet.diary.duplicates(), 0);
     let mut other = Fleet::new(7);
     other.store = fleet.store.clone();
+    other.stream = fleet.stream.clone();
     other.add("worker-2");
     let error = other
         .workers

@@ -164,7 +164,7 @@ fn an_ask_freezes_the_window() {
         freeze_when_asked: false,
         ..ALL
     };
-    check("6", &storm(), without, 20);
+    check("6", &storm(), without, 200);
 }
 
 #[test]

@@ -93,7 +93,7 @@ async fn apply(server: &ApiServer) -> Result<(), Error> {
     let (experiment, spec) = orders();
     let wanted = build::workload(&experiment, &spec, &settings(), "run-1");
     let live = Live::read(&server.client(), &wanted).await?;
-    wanted.apply(&server.client(), live).await.map(drop)
+    Box::pin(wanted.apply(&server.client(), live)).await.map(drop)
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn apply_object_created_or_replaced_since_the_read_is_refused() {
     let server = ApiServer::default();
     let live = Live::read(&server.client(), &wanted).await.unwrap();
     let before = server.put(CONFIG, map("orders-consumer", "", None));
-    let refused = wanted.clone().apply(&server.client(), live).await;
+    let refused = Box::pin(wanted.clone().apply(&server.client(), live)).await;
     assert!(matches!(refused, Err(Error::Conflict { .. })), "{refused:?}");
     assert_eq!(server.get(CONFIG), Some(before));
 
@@ -134,7 +134,7 @@ async fn apply_object_created_or_replaced_since_the_read_is_refused() {
     let live = Live::read(&server.client(), &wanted).await.unwrap();
     server.remove(CONFIG);
     let before = server.put(CONFIG, map("orders-consumer", "", None));
-    let refused = wanted.apply(&server.client(), live).await;
+    let refused = Box::pin(wanted.apply(&server.client(), live)).await;
     assert!(matches!(refused, Err(Error::Conflict { .. })), "{refused:?}");
     assert_eq!(server.get(CONFIG), Some(before));
 }

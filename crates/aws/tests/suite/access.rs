@@ -34,8 +34,8 @@ struct Listener {
 impl Listener {
     /// `answer` gives status and body. Its thread ends with the test.
     fn start(answer: impl Fn(&Seen) -> (u16, String) + Send + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = listener.local_addr().unwrap().to_string();
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let address = listener.local_addr().expect("its address").to_string();
         let seen = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&seen);
         std::thread::spawn(move || {
@@ -43,7 +43,7 @@ impl Listener {
                 let Some((mut stream, request)) = stream.ok().and_then(read) else {
                     continue;
                 };
-                kept.lock().unwrap().push(request.clone());
+                kept.lock().expect("not poisoned").push(request.clone());
                 let (status, body) = answer(&request);
                 let length = body.len();
                 let head =
@@ -59,7 +59,7 @@ impl Listener {
     }
 
     fn seen(&self) -> Vec<Seen> {
-        self.seen.lock().unwrap().clone()
+        self.seen.lock().expect("not poisoned").clone()
     }
 
     fn keys(&self) -> Vec<String> {
@@ -115,7 +115,7 @@ fn refusal(code: &str) -> (u16, String) {
 
 /// Asks for the stream `orders` in a process of its own, and returns what it prints.
 fn asked_elsewhere(environment: &[(&str, &str)]) -> String {
-    let mut child = Command::new(std::env::current_exe().unwrap());
+    let mut child = Command::new(std::env::current_exe().expect("this program"));
     child.args(["--exact", "access::the_stream_is_asked_for", "--ignored", "--nocapture"]);
     child.env_clear();
     child.env("AWS_EC2_METADATA_DISABLED", "true");
@@ -366,7 +366,7 @@ impl ProvideCredentials for Rotating {
     where
         Self: 'a,
     {
-        let mut keys = self.0.lock().unwrap();
+        let mut keys = self.0.lock().expect("not poisoned");
         let key = if keys.len() > 1 { keys.remove(0) } else { keys[0] };
         let credentials: provider::Result = Ok(fixed(key));
         future::ProvideCredentials::ready(credentials)

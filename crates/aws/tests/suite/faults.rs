@@ -119,7 +119,7 @@ async fn scans_that_use_up_their_retries_leave_the_renewals_theirs() {
 async fn requests_are_counted_by_api_and_outcome() {
     let bench = Bench::start().await;
     let (store, _) = bench.store().await;
-    let lease = Lease::unowned("s".into(), Checkpoint::Latest, Epoch(1));
+    let lease = Lease::unowned("shardId-000000000000".into(), Checkpoint::Latest, Epoch(1));
     let create = LeaseWrite::Create(Box::new(lease));
     store.write_lease(&create).await.expect("create");
     let again = store.write_lease(&create).await.expect("an answer");

@@ -199,8 +199,7 @@ async fn a_stream_made_anew_under_the_same_name_is_another_one() {
     let second = bench.clients.reader("orders").identity().await.expect("identity");
     assert_ne!(first, second);
     let fault = reader.shards().await.expect_err("another one");
-    assert_eq!(fault.kind, FaultKind::Missing);
-    assert!(fault.message.contains("another one of its name"), "{fault}");
+    assert_eq!(fault.kind, FaultKind::StreamReplaced, "{fault}");
 }
 
 #[tokio::test]

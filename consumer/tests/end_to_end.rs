@@ -196,6 +196,19 @@ impl Running {
         answer
     }
 
+    /// The metrics as soon as they hold this line.
+    async fn metrics(&self, line: &str) -> String {
+        let since = Instant::now();
+        loop {
+            let metrics = self.get("/metrics").await;
+            if metrics.contains(line) {
+                return metrics;
+            }
+            assert!(since.elapsed() < PATIENCE, "{line} is not in\n{metrics}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
     async fn ready(&self) {
         let since = Instant::now();
         loop {
@@ -212,21 +225,25 @@ impl Running {
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_worker_that_joins_and_one_that_leaves_lose_and_repeat_nothing() {
     let world = World::start().await;
-    let (producer, _) = world.produce(600, 100.0);
+    let (producer, _) = world.produce(1_500, 100.0);
     let first = world.consumer("pod-0", &[]).start();
     first.ready().await;
     world.delivered(100).await;
     let second = world.consumer("pod-1", &[]).start();
     second.ready().await;
-    world.delivered(350).await;
+    let whose = "application=\"orders-leases\",worker=\"pod-1\"";
+    let reading = |leases: u32| format!("kinex_leases_by_state{{{whose},state=\"reading\"}} {leases}.0\n");
+    second.metrics(&reading(2)).await;
     let (ended, took) = first.leave().await;
     ended.unwrap();
     assert!(took < Duration::from_secs(10), "{took:?}");
     producer.await.unwrap().unwrap();
-    world.delivered(600).await;
+    world.delivered(1_500).await;
 
-    let metrics = second.get("/metrics").await;
     let whose = "application=\"orders-leases\",worker=\"pod-1\"";
+    let metrics = second
+        .metrics(&format!("kinex_leases_by_state{{{whose},state=\"reading\"}} 4.0\n"))
+        .await;
     for (name, labels, rest) in [
         ("kinex_leases_owned", "", "} 4.0\n"),
         ("kinex_leases_by_state", ",state=\"reading\"", "} 4.0\n"),
@@ -257,8 +274,8 @@ async fn a_worker_that_joins_and_one_that_leaves_lose_and_repeat_nothing() {
 
     let records = world.judge().await;
     let expected = Records {
-        produced: 600,
-        delivered: 600,
+        produced: 1_500,
+        delivered: 1_500,
         ..Records::default()
     };
     assert_eq!(records, expected);

@@ -47,8 +47,9 @@ fn full() -> Value {
             named("count", "updateShardCount", json!({ "target": 24 })),
             named("scale", "scale", json!({ "replicas": 5 })),
             named("kill", "killPod", json!({
-                "count": 1, "select": "MostLeases", "mode": "Delete", "witness": false, "restart": "After", "restartAfter": "20s",
+                "count": 1, "select": "MostLeases", "mode": "Delete", "witness": false, "restart": "Never",
             })),
+            named("kill-later", "killPod", json!({ "count": 1, "restart": "After", "restartAfter": "20s" })),
             named("freeze", "freezePod", json!({ "count": 1, "select": "Random", "for": "30s" })),
             named("pause", "pause", json!({ "for": "5s" })),
             named("load", "producer", json!({ "recordsPerSecond": 80 })),

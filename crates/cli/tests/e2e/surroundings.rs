@@ -2,7 +2,7 @@
 //! that stands still, signals.
 
 use std::path::Path;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::{Emulator, Process, alone, kinex, output, stdout, until};
@@ -102,11 +102,26 @@ fn stream_that_was_there_outlives_the_run() {
     assert_eq!(gone.status.code(), Some(2), "the run made it, so the run deletes it");
 }
 
+/// The same command with SIGHUP as it is by default: whoever runs the tests may ignore it, and a child inherits that.
+fn hearing_hangup(kinex: &Command) -> Command {
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP").arg(kinex.get_program());
+    command.current_dir(kinex.get_current_dir().unwrap());
+    for (name, value) in kinex.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.stdin(Stdio::null());
+    command
+}
+
 /// A run in its pause, against an emulator of its own.
 fn paused(emulator: &Emulator, place: &Path, name: &str) -> Process {
     let steps = format!("{WAIT}{PAUSE}");
     let path = written(place, &manifest(name, "", &steps));
-    let mut command = kinex();
+    let mut command = hearing_hangup(&kinex());
     command.arg("run").arg(&path).args(["--endpoint-url", &emulator.url]);
     command.arg("--report").arg(place.join("report"));
     let run = Process::start(command.stdout(Stdio::null()).stderr(Stdio::null()));

@@ -198,7 +198,7 @@ async fn an_aggregate_that_came_without_a_key_is_delivered_everywhere() {
 fn ten_keys() -> bytes::Bytes {
     let names: Vec<String> = (0..10).map(|number| format!("key-{number}")).collect();
     let users: Vec<_> = names.iter().map(|name| (name.as_str(), name.as_str())).collect();
-    aggregate::sealed(&aggregate::message(&users)).into()
+    aggregate::sealed(&aggregate::message(&users))
 }
 
 /// Records that were dropped, and those of another shard that were delivered, by the events.
@@ -211,7 +211,7 @@ fn counted(worker: &common::Running) -> (u64, u64) {
         WorkerEvent::OutOfRange { records, .. } => (0, *records),
         _ => (0, 0),
     };
-    let counts = worker.events.lock().unwrap();
+    let counts = worker.events.lock().expect("not poisoned");
     counts
         .iter()
         .map(of)

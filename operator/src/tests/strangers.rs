@@ -92,7 +92,7 @@ fn map(name: &str, run: &str, owner: Option<&str>) -> Value {
 async fn apply(server: &ApiServer) -> Result<(), Error> {
     let (experiment, spec) = orders();
     let wanted = build::workload(&experiment, &spec, &settings(), "run-1");
-    let live = Live::read(&server.client(), &wanted).await?;
+    let live = Box::pin(Live::read(&server.client(), &wanted)).await?;
     Box::pin(wanted.apply(&server.client(), live)).await.map(drop)
 }
 
@@ -106,15 +106,15 @@ async fn apply_name_held_by_stranger_writes_nothing_until_it_is_gone() {
     ] {
         let server = ApiServer::default();
         let before = server.put(path, theirs);
-        let error = apply(&server).await.unwrap_err();
+        let error = Box::pin(apply(&server)).await.unwrap_err();
         assert_eq!(error.reason(), "NameTaken", "{error}");
         assert_eq!(server.writes(), [""; 0], "{path}");
         assert_eq!(server.get(path), Some(before));
 
         server.remove(path);
-        apply(&server).await.unwrap();
+        Box::pin(apply(&server)).await.unwrap();
         assert_eq!(server.writes().len(), 5);
-        apply(&server).await.unwrap();
+        Box::pin(apply(&server)).await.unwrap();
         assert_eq!(server.writes(), [""; 0], "nothing is written twice");
     }
 }

@@ -39,28 +39,7 @@ containers:
     image: {{ include "kinex.reference" (list .Values.localstack.image "4.14.0") | quote }}
     imagePullPolicy: {{ .Values.localstack.image.pullPolicy }}
     env:
-      - {name: SERVICES, value: "kinesis,dynamodb"}
-      - {name: STRICT_SERVICE_LOADING, value: "1"}
-      - {name: EAGER_SERVICE_LOADING, value: "1"}
-      - {name: GATEWAY_LISTEN, value: "0.0.0.0:4566"}
-      - {name: DNS_ADDRESS, value: "0"}
-      - {name: DISABLE_EVENTS, value: "1"}
-      - {name: SKIP_SSL_CERT_DOWNLOAD, value: "1"}
-      - {name: KINESIS_SHARD_LIMIT, value: {{ .Values.localstack.shardLimit | int64 | quote }}}
-      - {name: KINESIS_LATENCY, value: {{ .Values.localstack.kinesisLatencyMillis | int64 | quote }}}
-      - {name: KINESIS_PERSISTENCE, value: "0"}
-      - {name: DYNAMODB_IN_MEMORY, value: "1"}
-      - {name: DYNAMODB_HEAP_SIZE, value: {{ .Values.localstack.dynamodbHeap | quote }}}
-      {{- with .Values.localstack.token.secretName }}
-      - name: LOCALSTACK_AUTH_TOKEN
-        valueFrom:
-          secretKeyRef:
-            name: {{ . }}
-            key: {{ $.Values.localstack.token.secretKey }}
-      {{- end }}
-      {{- with .Values.localstack.extraEnv }}
-      {{- toYaml . | nindent 6 }}
-      {{- end }}
+      {{- include "kinex.env" (list (include "kinex.localstackEnv" . | fromYamlArray) .Values.localstack.extraEnv) | nindent 6 }}
     ports:
       - name: aws
         containerPort: 4566
@@ -90,4 +69,26 @@ volumes:
     emptyDir: {sizeLimit: 2Gi}
   - name: tmp
     emptyDir: {sizeLimit: 1Gi}
+{{- end -}}
+
+{{- define "kinex.localstackEnv" -}}
+- {name: SERVICES, value: "kinesis,dynamodb"}
+- {name: STRICT_SERVICE_LOADING, value: "1"}
+- {name: EAGER_SERVICE_LOADING, value: "1"}
+- {name: GATEWAY_LISTEN, value: "0.0.0.0:4566"}
+- {name: DNS_ADDRESS, value: "0"}
+- {name: DISABLE_EVENTS, value: "1"}
+- {name: SKIP_SSL_CERT_DOWNLOAD, value: "1"}
+- {name: KINESIS_SHARD_LIMIT, value: {{ .Values.localstack.shardLimit | int64 | quote }}}
+- {name: KINESIS_LATENCY, value: {{ .Values.localstack.kinesisLatencyMillis | int64 | quote }}}
+- {name: KINESIS_PERSISTENCE, value: "0"}
+- {name: DYNAMODB_IN_MEMORY, value: "1"}
+- {name: DYNAMODB_HEAP_SIZE, value: {{ .Values.localstack.dynamodbHeap | quote }}}
+{{- with .Values.localstack.token.secretName }}
+- name: LOCALSTACK_AUTH_TOKEN
+  valueFrom:
+    secretKeyRef:
+      name: {{ . }}
+      key: {{ $.Values.localstack.token.secretKey }}
+{{- end }}
 {{- end -}}

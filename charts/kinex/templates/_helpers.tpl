@@ -1,3 +1,40 @@
+{{/* Values that are null or missing become the chart's own, and what would break the release is refused. Every template
+begins with it, since Helm renders them in no particular order. */}}
+{{- define "kinex.init" -}}
+{{- include "kinex.fill" (list .Values (.Files.Get "files/defaults.yaml" | fromYaml)) -}}
+{{- include "kinex.refuseReserved" (list "commonLabels" .Values.commonLabels) -}}
+{{- include "kinex.refuseReserved" (list "operator.podLabels" .Values.operator.podLabels) -}}
+{{- end -}}
+
+{{/* Sets what a map lacks: list map defaults. `merge` is no help: it takes `false` and 0 for missing. What ends up in an
+object as it is (resources, labels ...) stays without what somebody removed with null. */}}
+{{- define "kinex.fill" -}}
+{{- $map := index . 0 -}}
+{{- range $key, $default := index . 1 -}}
+{{- $value := get $map $key -}}
+{{- $verbatim := has $key (list "resources" "labels" "annotations" "podLabels" "podAnnotations" "commonLabels" "nodeSelector" "affinity" "podSecurityContext" "securityContext" "metricsFrom") -}}
+{{- if and (hasKey $map $key) (not (kindIs "invalid" $value)) -}}
+{{- if and (kindIs "map" $value) (kindIs "map" $default) (not $verbatim) -}}
+{{- include "kinex.fill" (list $value $default) -}}
+{{- end -}}
+{{- else if $verbatim -}}
+{{- $_ := set $map $key (kindIs "slice" $default | ternary list dict) -}}
+{{- else -}}
+{{- $_ := set $map $key $default -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels by which selectors find pods have one value: list path labels. */}}
+{{- define "kinex.refuseReserved" -}}
+{{- $path := index . 0 -}}
+{{- range $label, $_ := index . 1 | default dict -}}
+{{- if or (has $label (list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/version" "app.kubernetes.io/managed-by" "helm.sh/chart")) (hasPrefix "kinex.dev/" $label) -}}
+{{- fail (printf "%s: the chart sets %s itself, and selects its pods by such labels; choose another label" $path $label) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "kinex.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
@@ -14,6 +51,17 @@
 {{- printf "%s-%s" .Release.Name $name | trunc 40 | trimSuffix "-" -}}
 {{- end -}}
 {{- end -}}
+{{- end -}}
+
+{{/* Environment variables, each name once; what the user gives wins: list own extra. Kubernetes would take the last of two
+of a name, but server-side apply refuses such a list. */}}
+{{- define "kinex.env" -}}
+{{- $extra := index . 1 | default list -}}
+{{- $names := list -}}
+{{- range $extra }}{{ $names = append $names .name }}{{ end -}}
+{{- $all := list -}}
+{{- range index . 0 }}{{ if not (has .name $names) }}{{ $all = append $all . }}{{ end }}{{ end -}}
+{{- toYaml (concat $all $extra) -}}
 {{- end -}}
 
 {{/* Labels of an object: list $ component. */}}

@@ -88,6 +88,57 @@ fn every_metric_of_a_dashboard_an_alert_or_a_runbook_is_documented() {
     }
 }
 
+/// An operator of several namespaces calls an experiment NAMESPACE/NAME; its consumers know their application NAME alone.
+/// A panel that takes the one for the other is empty there.
+#[test]
+fn panels_ask_for_applications_and_experiments_by_their_own_names() {
+    let mut asked = 0;
+    for path in files(&[".json"]) {
+        if !path.starts_with("charts/kinex/dashboards") {
+            continue;
+        }
+        let text = read(&path);
+        let board: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let named = |name: &str| {
+            let variables = board["templating"]["list"].as_array().unwrap();
+            variables
+                .iter()
+                .find(|variable| variable["name"] == name)
+                .unwrap()
+                .clone()
+        };
+        for (label, variable) in text
+            .match_indices("=\\\"$")
+            .chain(text.match_indices("=~\\\"$"))
+            .map(|(at, sign)| {
+                let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric()).collect::<String>();
+                let label: String = word(&text[..at].chars().rev().collect::<String>())
+                    .chars()
+                    .rev()
+                    .collect();
+                (label, word(&text[at + sign.len()..]))
+            })
+            .filter(|(label, _)| label == "application" || label == "experiment")
+        {
+            let filled_by = named(&variable);
+            let query = filled_by["query"]["query"].as_str().unwrap();
+            let from = query.trim_end_matches(')').rsplit(' ').next().unwrap();
+            let without_namespace = from == "experiment" && filled_by["regex"] == "/([^\\/]+)$/";
+            assert!(
+                if without_namespace {
+                    label == "application"
+                } else {
+                    label == from
+                },
+                "{}: {label}=\"${variable}\", which holds a value of {from}",
+                path.display()
+            );
+            asked += 1;
+        }
+    }
+    assert!(asked > 30, "only {asked} were found");
+}
+
 #[test]
 fn every_alert_has_its_page_and_every_page_its_alert() {
     let rules = read(Path::new(ALERTS));

@@ -73,6 +73,7 @@ fn filled(expr: &str) -> String {
     let filled = expr
         .replace("$__rate_interval", "5s")
         .replace("$experiment", NAME)
+        .replace("$application", NAME)
         .replace("$worker", ".*");
     assert!(!filled.contains('$'), "a variable that nobody fills in: {expr}");
     filled

@@ -90,6 +90,28 @@ fn every_value_is_described() {
     assert_eq!(found, described);
 }
 
+/// Templates cannot read `values.yaml`, and a value that is null is gone from the values that they see.
+#[test]
+fn the_templates_have_the_values_as_they_are() {
+    const COPY: &str = "charts/kinex/files/defaults.yaml";
+    let text = read("charts/kinex/values.yaml".as_ref());
+    let mut wanted =
+        String::from("# values.yaml without its comments. Refresh: UPDATE=1 cargo test -p kinex-tidy --test chart\n");
+    for line in text.lines() {
+        if !line.trim_start().starts_with('#') && !line.is_empty() {
+            wanted.push_str(line);
+            wanted.push('\n');
+        }
+    }
+    if std::env::var_os("UPDATE").is_some() {
+        std::fs::write(root().join(COPY), &wanted).unwrap();
+    }
+    assert!(
+        read(COPY.as_ref()) == wanted,
+        "{COPY} is stale: UPDATE=1 cargo test -p kinex-tidy --test chart"
+    );
+}
+
 #[test]
 fn the_readme_has_the_values_as_they_are() {
     let mut table = String::from("\n| value | default | |\n|---|---|---|\n");

@@ -11,6 +11,7 @@ mod helm;
 mod image;
 mod kind;
 mod network;
+mod nulls;
 mod objects;
 mod operator;
 mod pods;

@@ -102,7 +102,9 @@ impl Member {
             None => {
                 let epoch = owned.hold.fence.epoch;
                 self.owned.remove(key);
-                if effect != Effect::Forget {
+                if effect == Effect::Forget {
+                    self.round.finished(key.clone());
+                } else {
                     self.round.dropped(key.clone(), epoch);
                 }
             }

@@ -46,6 +46,9 @@ pub(super) struct Round {
     pub(super) unlisted: BTreeMap<ShardId, Unlisted>,
     /// The last epoch of each lease that this process had: an older read must not bring it back.
     dropped: BTreeMap<ShardId, Epoch>,
+    /// Shards that this process finished while a read of the lease rows was under way, with the send of that read: it may
+    /// show the row as it was before its end was written.
+    finished: BTreeMap<ShardId, Moment>,
 }
 
 impl Round {
@@ -86,6 +89,11 @@ impl Round {
     /// This process has the lease no more.
     pub(super) fn dropped(&mut self, key: ShardId, epoch: Epoch) {
         self.dropped.insert(key, epoch);
+    }
+
+    /// This process has finished the shard, and its row says so.
+    pub(super) fn finished(&mut self, key: ShardId) {
+        self.finished.extend(self.scan_sent.map(|sent| (key, sent)));
     }
 }
 
@@ -216,7 +224,7 @@ impl Member {
             self.watch_unlisted(now, sent, &rows);
         }
         if self.leaving.is_none() {
-            self.gather_own(now, &rows);
+            self.gather_own(now, sent, &rows);
             self.plan_if_settled(now, &rows);
         }
         if self.pulse.asked() {
@@ -256,8 +264,10 @@ impl Member {
 
     /// Rows that name this worker although nothing here knows of them: of the process before it, or of writes whose
     /// replies were lost.
-    fn gather_own(&mut self, now: Moment, rows: &[Lease]) {
+    fn gather_own(&mut self, now: Moment, sent: Moment, rows: &[Lease]) {
         let me = self.me().clone();
+        // What was sent after the end was written shows the end.
+        self.round.finished.retain(|_, newest| sent <= *newest);
         for row in rows.iter().filter(|row| !row.finished()) {
             if self.owned.contains_key(&row.key) || self.moves.contains_key(&row.key) {
                 continue;
@@ -267,7 +277,8 @@ impl Member {
                 .round
                 .dropped
                 .get(&row.key)
-                .is_some_and(|epoch| row.epoch <= *epoch);
+                .is_some_and(|epoch| row.epoch <= *epoch)
+                || self.round.finished.contains_key(&row.key);
             if present && row.incarnation.as_ref() == Some(&me.incarnation) {
                 if !older {
                     let (key, from, reason) = (row.key.clone(), None, "found");

@@ -61,6 +61,12 @@ pub struct Args {
     /// Resources of a producer
     #[arg(long, value_name = "JSON", env = "KINEX_PRODUCER_RESOURCES")]
     pub producer_resources: Option<String>,
+    /// More of a consumer's pod: {"labels":{..},"annotations":{..},"nodeSelector":{..},"tolerations":[..],"affinity":{..},"env":[..]}
+    #[arg(long, value_name = "JSON", env = "KINEX_CONSUMER_POD")]
+    pub consumer_pod: Option<String>,
+    /// More of a producer's pod
+    #[arg(long, value_name = "JSON", env = "KINEX_PRODUCER_POD")]
+    pub producer_pod: Option<String>,
     /// Priority class of consumers and producers
     #[arg(long, value_name = "NAME", env = "KINEX_WORKER_PRIORITY_CLASS")]
     pub worker_priority_class: Option<String>,

@@ -1,6 +1,7 @@
 //! The settings: the command line, checked as a whole.
 
 mod endpoint;
+mod pod;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use kinex_aws::Access;
 use kinex_core::experiment::Spec;
 
 pub use self::endpoint::{Allowed, Endpoint};
+pub use self::pod::PodExtras;
 use crate::args::Args;
 
 /// What the operator runs with.
@@ -75,6 +77,10 @@ pub struct Pods {
     pub consumer_resources: ResourceRequirements,
     /// A producer's resources.
     pub producer_resources: ResourceRequirements,
+    /// What is added to a consumer's pod.
+    pub consumer_extras: PodExtras,
+    /// What is added to a producer's pod.
+    pub producer_extras: PodExtras,
     /// The priority class.
     pub priority_class: Option<String>,
     /// Whether consumers obey orders to crash and to freeze.
@@ -127,6 +133,8 @@ impl Settings {
             producer_service_account,
             consumer_resources,
             producer_resources,
+            consumer_pod,
+            producer_pod,
             worker_priority_class,
             allow_chaos,
             stream_prefixes,
@@ -152,6 +160,8 @@ impl Settings {
             producer_account: name("--producer-service-account", producer_service_account)?,
             consumer_resources: resources("--consumer-resources", consumer_resources, CONSUMER_RESOURCES)?,
             producer_resources: resources("--producer-resources", producer_resources, PRODUCER_RESOURCES)?,
+            consumer_extras: PodExtras::parse("--consumer-pod", given(consumer_pod))?,
+            producer_extras: PodExtras::parse("--producer-pod", given(producer_pod))?,
             priority_class: name("--worker-priority-class", worker_priority_class)?,
             allow_chaos,
         };

@@ -10,6 +10,7 @@ use std::process::Command;
 use clap::{Args as _, FromArgMatches as _};
 use kinex_operator::args::Args;
 use kinex_operator::permissions::PERMISSIONS;
+use kinex_operator::settings::Settings;
 use serde_json::Value;
 
 /// The objects of the chart with these values.
@@ -50,6 +51,11 @@ fn the_operator_understands_the_charts_flags() {
             "limits.streamPrefixes={team-a-,team-b-}",
             "workerPriorityClassName=batch",
             "cleanupTimeout=30s",
+            "consumer.nodeSelector.disk=ssd",
+            "consumer.tolerations[0].key=batch",
+            "consumer.extraEnv[0].name=HTTPS_PROXY",
+            "consumer.podLabels.team=streams",
+            "producer.podAnnotations.note=a",
         ],
         &["watchAllNamespaces=true", "operator.leaderElection=false"],
     ] {
@@ -77,6 +83,13 @@ fn the_operator_understands_the_charts_flags() {
             if given("limits.endpoints") { 2 } else { 0 }
         );
         assert_eq!(args.leader_election, !given("operator.leaderElection"));
+        for (pod, value) in [
+            (&args.consumer_pod, "consumer.nodeSelector"),
+            (&args.producer_pod, "producer.podAnnotations"),
+        ] {
+            assert_eq!(pod.is_some(), given(value), "{pod:?}");
+        }
+        Settings::resolve(args.clone(), |_| None).unwrap_or_else(|error| panic!("{values:?}: {error}"));
         for resources in [&args.consumer_resources, &args.producer_resources] {
             let resources: Value = serde_json::from_str(resources.as_deref().unwrap()).unwrap();
             assert!(resources["limits"]["memory"].is_string(), "{resources}");

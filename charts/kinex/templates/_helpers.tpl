@@ -3,7 +3,9 @@ begins with it, since Helm renders them in no particular order. */}}
 {{- define "kinex.init" -}}
 {{- include "kinex.fill" (list .Values (.Files.Get "files/defaults.yaml" | fromYaml)) -}}
 {{- include "kinex.refuseReserved" (list "commonLabels" .Values.commonLabels) -}}
-{{- include "kinex.refuseReserved" (list "operator.podLabels" .Values.operator.podLabels) -}}
+{{- range $component := list "operator" "consumer" "producer" -}}
+{{- include "kinex.refuseReserved" (list (printf "%s.podLabels" $component) (index $.Values $component).podLabels) -}}
+{{- end -}}
 {{- end -}}
 
 {{/* Sets what a map lacks: list map defaults. `merge` is no help: it takes `false` and 0 for missing. What ends up in an
@@ -62,6 +64,16 @@ of a name, but server-side apply refuses such a list. */}}
 {{- $all := list -}}
 {{- range index . 0 }}{{ if not (has .name $names) }}{{ $all = append $all . }}{{ end }}{{ end -}}
 {{- toYaml (concat $all $extra) -}}
+{{- end -}}
+
+{{/* What is added to the pods of consumers or producers, as JSON; empty when nothing is: list $ component. */}}
+{{- define "kinex.workerPod" -}}
+{{- $values := index (index . 0).Values (index . 1) -}}
+{{- $pod := dict -}}
+{{- range $field, $key := dict "labels" "podLabels" "annotations" "podAnnotations" "nodeSelector" "nodeSelector" "tolerations" "tolerations" "affinity" "affinity" "env" "extraEnv" -}}
+{{- with index $values $key }}{{ $_ := set $pod $field . }}{{ end -}}
+{{- end -}}
+{{- with $pod }}{{ toJson . }}{{ end -}}
 {{- end -}}
 
 {{/* Labels of an object: list $ component. */}}

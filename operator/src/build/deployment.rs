@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy};
 use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use kinex_stage::launch;
 
 use super::parts::{METRICS_PORT, Parts};
@@ -28,10 +28,7 @@ pub(super) fn producer(parts: &Parts<'_>) -> Deployment {
                 ..LabelSelector::default()
             },
             template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(parts.pod_labels("producer")),
-                    ..ObjectMeta::default()
-                }),
+                metadata: Some(parts.pod_metadata("producer", &parts.settings.pods.producer_extras)),
                 spec: Some(pod(parts)),
             },
             ..DeploymentSpec::default()
@@ -51,6 +48,7 @@ fn pod(parts: &Parts<'_>) -> PodSpec {
                 resources: Some(pods.producer_resources.clone()),
                 ..parts.container("producer", arguments(parts), ALIVE_WITHIN)
             },
+            &pods.producer_extras,
         )
     }
 }

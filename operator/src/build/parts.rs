@@ -13,7 +13,7 @@ use kinex_core::experiment::Spec;
 use kube::{Resource, ResourceExt};
 
 use crate::ownership::EXPERIMENT_UID;
-use crate::settings::{Place, Settings};
+use crate::settings::{Place, PodExtras, Settings};
 
 /// The name of the port with metrics and probes.
 pub(super) const METRICS: &str = "metrics";
@@ -61,11 +61,16 @@ impl<'a> Parts<'a> {
         labels(&self.experiment.name_any(), component)
     }
 
-    /// The labels of a pod: they say by uid whose it is, also when its controller is gone.
-    pub(super) fn pod_labels(&self, component: &str) -> BTreeMap<String, String> {
-        let mut labels = self.labels(component);
+    /// Labels and annotations of a pod. The labels say by uid whose it is, also when its controller is gone.
+    pub(super) fn pod_metadata(&self, component: &str, extras: &PodExtras) -> ObjectMeta {
+        let mut labels = extras.labels.clone();
+        labels.extend(self.labels(component));
         labels.extend(self.experiment.uid().map(|uid| (EXPERIMENT_UID.to_owned(), uid)));
-        labels
+        ObjectMeta {
+            labels: Some(labels),
+            annotations: Some(extras.annotations.clone()).filter(|annotations| !annotations.is_empty()),
+            ..ObjectMeta::default()
+        }
     }
 
     /// What never changes for an object, and what other objects know it by.
@@ -90,7 +95,6 @@ impl<'a> Parts<'a> {
     pub(super) fn environment(&self) -> Vec<EnvVar> {
         let mut environment = vec![value("KINEX_LOG_JSON", "true")];
         if self.endpoint.is_some() {
-            // A custom endpoint never sees real credentials, not even those that something injects into the pod.
             environment.extend([
                 value("AWS_ACCESS_KEY_ID", "kinex"),
                 value("AWS_SECRET_ACCESS_KEY", "kinex"),
@@ -100,9 +104,25 @@ impl<'a> Parts<'a> {
         environment
     }
 
+    /// The variables that nobody may replace: a custom endpoint never sees real credentials, not even those that something
+    /// injects into the pod.
+    fn kept(&self) -> &'static [&'static str] {
+        const CREDENTIALS: &[&str] = &[
+            "AWS_ACCESS_KEY_ID",
+            "AWS_SECRET_ACCESS_KEY",
+            "AWS_SESSION_TOKEN",
+            "AWS_EC2_METADATA_DISABLED",
+        ];
+        if self.endpoint.is_some() { CREDENTIALS } else { &[] }
+    }
+
     /// A pod of one container, in the restricted profile of the pod security standards.
-    pub(super) fn pod(&self, account: Option<&String>, container: Container) -> PodSpec {
+    pub(super) fn pod(&self, account: Option<&String>, container: Container, extras: &PodExtras) -> PodSpec {
         let pods = &self.settings.pods;
+        let container = Container {
+            env: container.env.map(|own| extras.environment(own, self.kept())),
+            ..container
+        };
         let secrets = pods
             .pull_secrets
             .iter()
@@ -116,6 +136,9 @@ impl<'a> Parts<'a> {
             enable_service_links: Some(false),
             image_pull_secrets: Some(secrets.collect::<Vec<_>>()).filter(|secrets| !secrets.is_empty()),
             priority_class_name: pods.priority_class.clone(),
+            node_selector: Some(extras.node_selector.clone()).filter(|labels| !labels.is_empty()),
+            tolerations: Some(extras.tolerations.clone()).filter(|taints| !taints.is_empty()),
+            affinity: extras.affinity.clone(),
             security_context: Some(PodSecurityContext {
                 run_as_non_root: Some(true),
                 run_as_user: Some(USER),

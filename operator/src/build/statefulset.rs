@@ -50,17 +50,20 @@ pub(super) fn consumer(parts: &Parts<'_>, config_hash: &str) -> StatefulSet {
                 ..LabelSelector::default()
             },
             template: PodTemplateSpec {
-                metadata: Some(ObjectMeta {
-                    labels: Some(parts.pod_labels("consumer")),
-                    annotations: Some([(CONFIG_HASH.to_owned(), config_hash.to_owned())].into()),
-                    ..ObjectMeta::default()
-                }),
+                metadata: Some(pod_metadata(parts, config_hash)),
                 spec: Some(pod(parts)),
             },
             ..StatefulSetSpec::default()
         }),
         ..StatefulSet::default()
     }
+}
+
+fn pod_metadata(parts: &Parts<'_>, config_hash: &str) -> ObjectMeta {
+    let mut metadata = parts.pod_metadata("consumer", &parts.settings.pods.consumer_extras);
+    let annotations = metadata.annotations.get_or_insert_default();
+    annotations.insert(CONFIG_HASH.to_owned(), config_hash.to_owned());
+    metadata
 }
 
 fn pod(parts: &Parts<'_>) -> PodSpec {
@@ -99,7 +102,7 @@ fn pod(parts: &Parts<'_>) -> PodSpec {
             }),
             ..Volume::default()
         }]),
-        ..parts.pod(pods.consumer_account.as_ref(), container)
+        ..parts.pod(pods.consumer_account.as_ref(), container, &pods.consumer_extras)
     }
 }
 

@@ -65,6 +65,38 @@ fn the_guides_experiment() {
     insta::assert_snapshot!("guide", shown(&workload));
 }
 
+/// What an organization adds to its pods, and a variable that the operator sets itself.
+const EXTRAS: &str = r#"--consumer-pod={"labels":{"team":"streams"},"annotations":{"sidecar.istio.io/inject":"false"},
+"nodeSelector":{"disk":"ssd"},"tolerations":[{"key":"batch","operator":"Exists"}],
+"affinity":{"nodeAffinity":{"requiredDuringSchedulingIgnoredDuringExecution":{"nodeSelectorTerms":[]}}},
+"env":[{"name":"KINEX_LOG_JSON","value":"false"},{"name":"AWS_ACCESS_KEY_ID","value":"AKIA"}]}"#;
+
+#[test]
+fn extras_of_the_installation_reach_the_pods_of_their_kind_alone() {
+    let plain = build(&experiment("quick.yaml"), &settings(&[]));
+    let extended = build(&experiment("quick.yaml"), &settings(&[EXTRAS]));
+    assert_eq!(plain.producer, extended.producer);
+    let [consumer, _] = pods(&extended);
+    let named = |name: &str| -> Vec<String> {
+        let all = consumer.containers[0].env.iter().flatten();
+        all.filter(|variable| variable.name == name)
+            .filter_map(|variable| variable.value.clone())
+            .collect()
+    };
+    assert_eq!(named("KINEX_LOG_JSON"), ["false"]);
+    // The endpoint is not AWS.
+    assert_eq!(named("AWS_ACCESS_KEY_ID"), ["kinex"]);
+    assert_eq!(consumer.node_selector.unwrap()["disk"], "ssd");
+    assert_eq!(consumer.tolerations.unwrap()[0].key.as_deref(), Some("batch"));
+    assert!(consumer.affinity.unwrap().node_affinity.is_some());
+    let template = extended.consumer.spec.unwrap().template.metadata.unwrap();
+    let (labels, annotations) = (template.labels.unwrap(), template.annotations.unwrap());
+    assert_eq!(labels["team"], "streams");
+    assert_eq!(labels["app.kubernetes.io/name"], "kinex");
+    assert_eq!(annotations["sidecar.istio.io/inject"], "false");
+    assert!(annotations.contains_key(CONFIG_HASH));
+}
+
 #[test]
 fn chaos_on_aws_with_every_flag() {
     let flags = [
@@ -78,6 +110,7 @@ fn chaos_on_aws_with_every_flag() {
         "--producer-service-account=producer",
         "--worker-priority-class=low",
         r#"--consumer-resources={"requests":{"cpu":"0.1","memory":"64Mi"},"limits":{"cpu":"1","memory":"128Mi"}}"#,
+        EXTRAS,
     ];
     let workload = build(
         &experiment("pod-loss-and-merge.yaml"),

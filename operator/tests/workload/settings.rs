@@ -94,6 +94,14 @@ fn each_wrong_flag_gives_one_clear_error() {
             &[r#"--producer-resources={"requests":{"cpu":"1"}}"#],
             "--producer-resources must give cpu and memory under both requests and limits",
         ),
+        (
+            &[r#"--consumer-pod={"nodeSelectors":{}}"#],
+            "--consumer-pod is no JSON of a pod's labels, scheduling and env: unknown field `nodeSelectors`",
+        ),
+        (
+            &[r#"--producer-pod={"labels":{"app.kubernetes.io/name":"mine"}}"#],
+            "--producer-pod sets the label app.kubernetes.io/name, which the operator sets itself: choose another",
+        ),
     ];
     for (flags, expected) in cases {
         let usual: &[&str] = if flags[0].starts_with("--image=") {

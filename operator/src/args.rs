@@ -98,9 +98,12 @@ pub struct Args {
     #[arg(long, value_name = "TIME", env = "KINEX_CLEANUP_TIMEOUT")]
     pub cleanup_timeout: Option<String>,
 
-    /// Work only while holding the Lease kinex-operator, for more than one replica
+    /// Work only while holding the Lease, for more than one replica
     #[arg(long, env = "KINEX_LEADER_ELECTION")]
     pub leader_election: bool,
+    /// The Lease, in the operator's own namespace [default: kinex-operator]
+    #[arg(long, value_name = "NAME", env = "KINEX_LEASE")]
+    pub lease: Option<String>,
     /// Serve /metrics, /livez and /readyz here [default: 0.0.0.0:9090]
     #[arg(long, value_name = "ADDR", env = "KINEX_METRICS_ADDR")]
     pub metrics_addr: Option<String>,

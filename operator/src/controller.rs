@@ -19,6 +19,7 @@ use kube::{Api, Client, Resource, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::leader::Tenure;
 use crate::limits;
 use crate::metrics::{Failure, Meters, Reconcile};
 use crate::round::{self, Error};
@@ -52,6 +53,8 @@ pub(crate) struct Context {
     pub(crate) experiments: Store<Guarded>,
     pub(crate) recorder: Recorder,
     pub(crate) meters: Meters,
+    /// While it holds, there may be effects.
+    pub(crate) tenure: Tenure,
     /// Whether more than one namespace is looked after.
     pub(crate) wide: bool,
     memos: Mutex<Memos>,
@@ -78,6 +81,8 @@ impl Context {
         }
         let clients = Clients::connect(&self.settings.access(place)).await?;
         self.meters.count_requests(clients.requests());
+        let tenure = self.tenure.clone();
+        clients.requests().write_only_while(move || tenure.holds());
         all.insert(key, clients.clone());
         Ok(clients)
     }
@@ -181,6 +186,7 @@ pub(crate) struct Shared {
     pub(crate) recorder: Recorder,
     pub(crate) meters: Meters,
     pub(crate) health: Health,
+    pub(crate) tenure: Tenure,
     pub(crate) wide: bool,
 }
 
@@ -198,6 +204,7 @@ pub(crate) async fn run(
         recorder,
         meters,
         health,
+        tenure,
         wide,
     } = shared;
     let api: Api<Guarded> = match &namespace {
@@ -216,6 +223,7 @@ pub(crate) async fn run(
         experiments: controller.store(),
         recorder,
         meters,
+        tenure,
         wide,
         memos: Mutex::default(),
         running: Mutex::default(),

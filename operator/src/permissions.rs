@@ -39,9 +39,10 @@ pub const PERMISSIONS: &[Permission] = &[
     allow("apps", "deployments", WATCH_APPLY_AND_DELETE),
     allow("apps", "statefulsets", WATCH_APPLY_AND_DELETE),
     allow("apps", "statefulsets/scale", &["patch"]),
+    // The Lease is part of the chart: an operator that could create it would do so while it is uninstalled.
     Permission {
         leader_election: true,
-        ..allow("coordination.k8s.io", "leases", &["create", "get", "patch"])
+        ..allow("coordination.k8s.io", "leases", &["get", "patch"])
     },
     allow("events.k8s.io", "events", &["create", "patch"]),
     allow("kinex.dev", "kinesisexperiments", &["list", "patch", "watch"]),

@@ -7,6 +7,7 @@ use futures::future::{join_all, pending};
 use kinex_api::KinesisExperiment;
 use kinex_telemetry::{Admin, Health, Metrics};
 use kube::api::ListParams;
+use kube::client::ClientBuilder;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client};
 use tokio::task::JoinSet;
@@ -16,7 +17,7 @@ use tracing::{error, info, warn};
 use crate::args::Args;
 use crate::controller::{self, EXPERIMENTS, Shared};
 use crate::error::Error;
-use crate::leader::Candidate;
+use crate::leader::{Candidate, Gate, Tenure, Timing};
 use crate::metrics::Meters;
 use crate::settings::{Scope, Settings};
 use crate::watch;
@@ -34,7 +35,8 @@ const FINISH: Duration = Duration::from_secs(20);
 pub(crate) async fn run(args: Args, stop: CancellationToken) -> Result<(), Error> {
     let settings = Settings::resolve(args, |name| std::env::var(name).ok());
     let settings = Arc::new(settings.map_err(|error| Error::Settings(error.to_string()))?);
-    let client = Client::try_default()
+    let tenure = settings.lease.as_ref().map_or_else(Tenure::always, |_| Tenure::none());
+    let (client, elector) = clients(&tenure)
         .await
         .map_err(|error| Error::Start(format!("no way to the API server: {error}; see KUBECONFIG")))?;
     let identity = std::env::var("POD_NAME")
@@ -48,7 +50,7 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> Result<(), Error
     info!(
         identity,
         version = env!("CARGO_PKG_VERSION"),
-        leader_election = settings.leader_election,
+        lease = settings.lease,
         "operator starts"
     );
 
@@ -65,9 +67,10 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> Result<(), Error
             settings,
             meters,
             health,
+            tenure,
             wide: false,
         };
-        lead(shared, &identity, &stop, &background, &mut tasks).await
+        lead(shared, elector, &identity, &stop, &background, &mut tasks).await
     };
     background.cancel();
     while let Some(joined) = tasks.join_next().await {
@@ -77,6 +80,13 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> Result<(), Error
     }
     info!(ok = ended.is_ok(), "operator ends");
     ended
+}
+
+/// The client for everything, whose writes end with the tenure, and the one for the Lease.
+async fn clients(tenure: &Tenure) -> Result<(Client, Client), kube::Error> {
+    let config = kube::Config::infer().await.map_err(kube::Error::InferConfig)?;
+    let gated = ClientBuilder::try_from(config.clone())?.with_layer(&Gate(tenure.clone()));
+    Ok((gated.build(), ClientBuilder::try_from(config)?.build()))
 }
 
 /// Metrics and probes.
@@ -99,6 +109,7 @@ async fn serve(
 /// Works while leading.
 async fn lead(
     shared: Shared,
+    elector: Client,
     identity: &str,
     stop: &CancellationToken,
     background: &CancellationToken,
@@ -108,15 +119,20 @@ async fn lead(
     if !reachable(&shared, stop).await {
         return Ok(());
     }
-    if !shared.settings.leader_election {
+    let Some(lease) = shared.settings.lease.clone() else {
         shared.meters.leading(true);
         return look_after(shared, stop, background, tasks, pending()).await;
-    }
+    };
     let namespace = std::env::var("POD_NAMESPACE").ok().filter(|name| !name.is_empty());
     let namespace = namespace.unwrap_or_else(|| shared.client.default_namespace().to_owned());
-    let mut candidate = Candidate::stand(shared.client.clone(), &namespace, identity)
-        .await
-        .map_err(|error| Error::Start(format!("cannot stand for election: {error}; see the Role's leases")))?;
+    let mut candidate = Candidate::stand(
+        elector,
+        &namespace,
+        &lease,
+        identity,
+        shared.tenure.clone(),
+        Timing::default(),
+    );
     shared.health.have(EXPERIMENTS);
     let elected = stop.run_until_cancelled(candidate.elected()).await;
     let ended = match elected {
@@ -174,6 +190,7 @@ async fn look_after(
     lost: impl Future<Output = ()>,
 ) -> Result<(), Error> {
     let namespaces = namespaces(&shared);
+    let tenure = shared.tenure.clone();
     let shared = Shared {
         wide: namespaces.len() > 1 || namespaces.first().is_some_and(Option::is_none),
         ..shared
@@ -187,15 +204,19 @@ async fn look_after(
     let mut working = Box::pin(join_all(loops));
     let ended = tokio::select! {
         _ = &mut working => return Err(Error::Failed("the watch of the experiments ended by itself".to_owned())),
-        () = lost => Err(Error::Failed("another operator leads now".to_owned())),
+        () = lost => Err(Error::Failed("this operator leads no more: its Lease could not be renewed, or is another's".to_owned())),
         () = stop.cancelled() => Ok(()),
         joined = tasks.join_next(), if !tasks.is_empty() => {
             let why = joined.and_then(Result::err).map_or_else(|| "by itself".to_owned(), |error| error.to_string());
             Err(Error::Failed(format!("a background task ended: {why}")))
         }
     };
-    info!("leaving: what is under way is finished");
     quiet.cancel();
+    if !tenure.holds() {
+        // Nothing that is under way could have an effect any more.
+        return ended;
+    }
+    info!("leaving: what is under way is finished");
     if tokio::time::timeout(FINISH, working).await.is_err() {
         warn!("still at work after {FINISH:?}: what was sent may still happen, and is seen at the next start");
     }

@@ -34,8 +34,8 @@ pub struct Settings {
     pub limits: Limits,
     /// How long a deleted experiment waits for its stream to be deleted.
     pub cleanup_timeout: Duration,
-    /// Whether to work only while holding the Lease.
-    pub leader_election: bool,
+    /// The Lease without which nothing is done; `None`: there is no election.
+    pub lease: Option<String>,
     /// Where metrics and probes are served.
     pub metrics_addr: SocketAddr,
 }
@@ -144,8 +144,10 @@ impl Settings {
             max_records_per_second,
             cleanup_timeout,
             leader_election,
+            lease,
             metrics_addr,
         } = args;
+        let lease = name("--lease", lease)?.unwrap_or_else(|| "kinex-operator".to_owned());
         let env = |name: &str| given(env(name));
         let pods = Pods {
             image: given(image).ok_or_else(|| {
@@ -185,7 +187,7 @@ impl Settings {
             pods,
             limits,
             cleanup_timeout: span("--cleanup-timeout", given(cleanup_timeout), "2m")?,
-            leader_election,
+            lease: leader_election.then_some(lease),
             metrics_addr: address(given(metrics_addr))?,
         })
     }

@@ -1,10 +1,13 @@
 //! Counts of the requests that were sent, by API and outcome.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock};
 
 use aws_smithy_runtime_api::box_error::BoxError;
-use aws_smithy_runtime_api::client::interceptors::context::FinalizerInterceptorContextRef;
+use aws_smithy_runtime_api::client::interceptors::context::{
+    BeforeSerializationInterceptorContextRef, BeforeTransmitInterceptorContextRef, FinalizerInterceptorContextRef,
+};
 use aws_smithy_runtime_api::client::interceptors::{Intercept, dyn_dispatch_hint};
 use aws_smithy_runtime_api::client::orchestrator::{HttpResponse, Metadata};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
@@ -28,6 +31,16 @@ pub struct RequestCount {
 pub struct Requests {
     counts: Arc<Mutex<BTreeMap<(String, &'static str), u64>>>,
     kinesis: ServiceClock,
+    permit: Arc<OnceLock<Permit>>,
+}
+
+/// Whether requests may have effects at this moment.
+struct Permit(Box<dyn Fn() -> bool + Send + Sync>);
+
+impl fmt::Debug for Permit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Permit({})", (self.0)())
+    }
 }
 
 impl Requests {
@@ -50,9 +63,25 @@ impl Requests {
             .collect()
     }
 
+    /// Sends requests that have an effect (whatever is no Get, List, Describe, Query or Scan) only while this is true; the
+    /// others fail before they are sent, retries included. Only the first call counts.
+    pub fn write_only_while(&self, permitted: impl Fn() -> bool + Send + Sync + 'static) {
+        let _ = self.permit.set(Permit(Box::new(permitted)));
+    }
+
     /// What the clock of Kinesis shows.
     pub(crate) fn kinesis_clock(&self) -> &ServiceClock {
         &self.kinesis
+    }
+
+    fn permitted(&self, config: &ConfigBag) -> Result<(), BoxError> {
+        let name = config.load::<Metadata>().map_or("unknown", Metadata::name);
+        match self.permit.get() {
+            Some(permit) if !reads(name) && !(permit.0)() => {
+                Err("not sent: this process may have no effect any more".into())
+            }
+            _ => Ok(()),
+        }
     }
 
     fn add(&self, api: &str, outcome: &'static str) {
@@ -65,6 +94,26 @@ impl Requests {
 impl Intercept for Requests {
     fn name(&self) -> &'static str {
         "Requests"
+    }
+
+    /// Before anything is done about a request: what is refused here counts as never sent, and is not tried again.
+    fn read_before_serialization(
+        &self,
+        _context: &BeforeSerializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.permitted(config)
+    }
+
+    /// Before every attempt.
+    fn read_before_transmit(
+        &self,
+        _context: &BeforeTransmitInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        self.permitted(config)
     }
 
     /// The SDK calls this once for every attempt, one that was cancelled by a timeout too.
@@ -83,6 +132,13 @@ impl Intercept for Requests {
         }
         Ok(())
     }
+}
+
+/// Whether an API has no effect.
+fn reads(api: &str) -> bool {
+    ["Get", "List", "Describe", "BatchGet", "Query", "Scan"]
+        .iter()
+        .any(|prefix| api.starts_with(prefix))
 }
 
 fn outcome(response: Option<&HttpResponse>) -> &'static str {

@@ -14,7 +14,7 @@ fn nothing_but_the_image_need_be_said() {
     assert_eq!(settings.limits.shards_max, 200);
     assert_eq!(settings.cleanup_timeout, Duration::from_secs(120));
     assert_eq!(settings.metrics_addr.port(), 9090);
-    assert!(!settings.pods.allow_chaos && !settings.leader_election);
+    assert!(!settings.pods.allow_chaos && settings.lease.is_none());
 }
 
 #[test]

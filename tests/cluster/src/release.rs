@@ -218,15 +218,13 @@ impl Release {
         self.installed = false;
     }
 
-    /// Waits until nothing of an uninstalled release is left but the lease by which operators elect the one that works:
-    /// Helm did not make it, and an operator that leaves only lets go of it.
+    /// Waits until nothing of an uninstalled release is left.
     ///
     /// # Panics
-    /// When something else stays.
-    pub fn left_only_its_lease(&self) {
+    /// When something stays.
+    pub fn left_nothing(&self) {
         until("nothing of the release is left", Duration::from_secs(90), || {
-            let mut left = self.namespace.objects()?;
-            left.remove("lease/kinex-operator");
+            let left = self.namespace.objects()?;
             if left.is_empty() {
                 Ok(())
             } else {

@@ -1,5 +1,8 @@
 //! What goes wrong, as the caller sees it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use kinex_aws::{Access, Clients, FaultKind};
 use kinex_core::id::Epoch;
 use kinex_core::lease::{Checkpoint, Lease, LeaseWrite, Process};
@@ -151,6 +154,33 @@ async fn requests_are_counted_by_api_and_outcome() {
     ] {
         assert!(counts.contains(&expected), "{expected:?} is not in {counts:?}");
     }
+}
+
+#[tokio::test]
+async fn clients_that_may_have_no_effect_read_and_write_nothing() {
+    let bench = Bench::start().await;
+    let (store, _) = bench.store().await;
+    let permitted = Arc::new(AtomicBool::new(true));
+    let seen = Arc::clone(&permitted);
+    bench
+        .clients
+        .requests()
+        .write_only_while(move || seen.load(Ordering::Relaxed));
+    let streams = bench.clients.streams();
+    streams.create("orders", 1).await.expect("create");
+    permitted.store(false, Ordering::Relaxed);
+    let before = bench.endpoints.requests();
+    streams.delete("orders").await.expect_err("not sent");
+    let lease = Lease::unowned("shardId-000000000000".into(), Checkpoint::Latest, Epoch(1));
+    let create = LeaseWrite::Create(Box::new(lease));
+    store.write_lease(&create).await.expect_err("not sent");
+    let after = bench.endpoints.requests();
+    for (service, api) in [(Service::Kinesis, "DeleteStream"), (Service::DynamoDb, "UpdateItem")] {
+        assert_eq!(after.count(service, api), before.count(service, api), "{api}");
+    }
+    assert!(store.leases().await.expect("reads are sent").leases.is_empty());
+    permitted.store(true, Ordering::Relaxed);
+    store.write_lease(&create).await.expect("sent again");
 }
 
 #[tokio::test]

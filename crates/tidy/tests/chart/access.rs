@@ -91,8 +91,7 @@ fn the_operators_rights_are_these() {
         apps/deployments : get list watch create patch delete
         apps/statefulsets : get list watch create patch delete
         apps/statefulsets/scale : patch
-        coordination.k8s.io/leases : create
-        coordination.k8s.io/leases kinex-operator: get patch
+        coordination.k8s.io/leases lab-kinex-operator: get patch
         events.k8s.io/events : create patch
         kinex.dev/kinesisexperiments : list watch patch
         kinex.dev/kinesisexperiments/finalizers : update

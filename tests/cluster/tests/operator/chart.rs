@@ -15,7 +15,7 @@ fn the_chart_passes_its_own_test_and_leaves_only_the_definition() {
     println!("{said}");
 
     release.uninstall();
-    release.left_only_its_lease();
+    release.left_nothing();
     let definition = ["get", "crd/kinesisexperiments.kinex.dev", "-o", "name"];
     kubectl(definition)
         .ok()

@@ -78,7 +78,7 @@ fn the_guides_experiment_passes_and_leaves_nothing_behind() {
         .unwrap();
 
     release.uninstall();
-    release.left_only_its_lease();
+    release.left_nothing();
 }
 
 fn show(status: &Value) {

@@ -24,7 +24,7 @@ use crate::clock::{Clock, Steady};
 use crate::connection::Cutter;
 use crate::dynamodb::Tables;
 use crate::faults::{Fate, Fault, Faults};
-use crate::kinesis::Streams;
+use crate::kinesis::{Streams, Trimmed};
 use crate::private;
 use crate::requests::{Api, Counter, Service};
 use crate::tenant::{Tenant, access_key_scope};
@@ -260,10 +260,7 @@ impl Front {
                 self.execute(tenant, api, &body);
                 self.swallow(cutter).await
             }
-            Some(Fault::TrimmedIterator) => match api.service {
-                Service::Kinesis => self.streams.call_stalled(tenant, &api.name, &body, self.now_millis()),
-                Service::DynamoDb => self.execute(tenant, api, &body),
-            },
+            Some(Fault::TrimmedIterator) => self.carry_out(tenant, api, &body, Trimmed::Stalls),
             Some(Fault::StaleRead) => self.stale(tenant, api, body),
         };
         self.pause(reply_delay).await;
@@ -285,8 +282,12 @@ impl Front {
     }
 
     fn execute(&self, tenant: &Tenant, api: &Api, body: &[u8]) -> Answer {
+        self.carry_out(tenant, api, body, Trimmed::Skipped)
+    }
+
+    fn carry_out(&self, tenant: &Tenant, api: &Api, body: &[u8], trimmed: Trimmed) -> Answer {
         match api.service {
-            Service::Kinesis => self.streams.call(tenant, &api.name, body, self.now_millis()),
+            Service::Kinesis => self.streams.call(tenant, &api.name, body, self.now_millis(), trimmed),
             Service::DynamoDb => self.tables.call(tenant, &api.name, body),
         }
     }

@@ -44,27 +44,21 @@ fn since(script: &Script) -> Option<i64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn records_before_the_first_checkpoint_survive_the_crash_of_their_reader() {
-    let script = at_latest(1);
-    let worker = script.start("worker-0");
-    joined(&worker).await;
-    worker.crash();
-    put(&script);
-    let worker = script.start("worker-1");
-    all_delivered(&script).await;
-    worker.leave().await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn records_before_the_first_checkpoint_survive_a_restart_in_good_order() {
-    let script = at_latest(1);
-    let worker = script.start("worker-0");
-    joined(&worker).await;
-    worker.leave().await;
-    put(&script);
-    let worker = script.start("worker-0");
-    all_delivered(&script).await;
-    worker.leave().await;
+async fn records_before_the_first_checkpoint_survive_the_end_of_their_reader() {
+    for (crashes, next) in [(true, "worker-1"), (false, "worker-0")] {
+        let script = at_latest(1);
+        let worker = script.start("worker-0");
+        joined(&worker).await;
+        if crashes {
+            worker.crash();
+        } else {
+            worker.leave().await;
+        }
+        put(&script);
+        let worker = script.start(next);
+        all_delivered(&script).await;
+        worker.leave().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,8 +1,10 @@
 //! A rule of the fault plan: which requests it touches, and what it does to them.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroU64;
 use std::time::Duration;
 
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::fault::Fault;
@@ -32,22 +34,33 @@ pub enum When {
 }
 
 /// The link between client and endpoint, as a slow one behaves.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
 pub struct Link {
     /// Bytes per second of request and response bodies, each connection by itself; `None` is as fast as loopback.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub bps: Option<NonZeroU64>,
     /// Milliseconds that a request and its response travel in all: half of them before the request is carried out, the
     /// rest before the response begins.
+    #[serde(skip_serializing_if = "is_zero")]
     pub latency_millis: u64,
     /// The latency of each request lies this many milliseconds around `latency_millis`, evenly spread.
+    #[serde(skip_serializing_if = "is_zero")]
     pub jitter_millis: u64,
     /// Seed of the jitter: the same requests in the same order meet the same latencies.
+    #[serde(skip_serializing_if = "is_zero")]
     pub seed: u64,
     /// All connections share one line of `bps`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub shared: bool,
 }
 
 impl Link {
+    /// Whether it slows anything down.
+    fn is_slow(&self) -> bool {
+        self.bps.is_some() || self.latency_millis > 0 || self.jitter_millis > 0
+    }
+
     /// The latency of the nth request.
     pub(crate) fn latency(&self, seen: u64) -> Duration {
         let Self {
@@ -84,7 +97,7 @@ pub struct Rule {
 
 /// A rule as it stands in JSON.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase")]
 struct Line {
     service: Service,
     api: String,
@@ -94,18 +107,13 @@ struct Line {
     when: When,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     times: Option<u64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    bps: Option<NonZeroU64>,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    latency_millis: u64,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    jitter_millis: u64,
-    #[serde(default, skip_serializing_if = "is_zero")]
-    seed: u64,
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    shared: bool,
+    #[serde(flatten)]
+    link: Link,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fault: Option<Fault>,
+    /// Whatever else it says.
+    #[serde(flatten, skip_serializing)]
+    unknown: BTreeMap<String, IgnoredAny>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
@@ -123,26 +131,19 @@ impl TryFrom<Line> for Rule {
             contains,
             when,
             times,
-            bps,
-            latency_millis,
-            jitter_millis,
-            seed,
-            shared,
+            link,
             fault,
+            unknown,
         } = line;
-        let link = Link {
-            bps,
-            latency_millis,
-            jitter_millis,
-            seed,
-            shared,
-        };
-        let link = (bps.is_some() || latency_millis > 0 || jitter_millis > 0).then_some(link);
+        if let Some(name) = unknown.keys().next() {
+            return Err(format!("a rule has no field `{name}`"));
+        }
+        if link.latency_millis > LATENCY_MAX || link.jitter_millis > LATENCY_MAX {
+            return Err(format!("`latencyMillis` and `jitterMillis` are {LATENCY_MAX} at most"));
+        }
+        let link = link.is_slow().then_some(link);
         if link.is_none() && fault.is_none() {
             return Err("a rule needs a `fault`, `bps` or `latencyMillis`".to_owned());
-        }
-        if latency_millis > LATENCY_MAX || jitter_millis > LATENCY_MAX {
-            return Err(format!("`latencyMillis` and `jitterMillis` are {LATENCY_MAX} at most"));
         }
         if let Some(fault) = &fault {
             fault.check()?;
@@ -177,25 +178,15 @@ impl From<Rule> for Line {
             link,
             fault,
         } = rule;
-        let Link {
-            bps,
-            latency_millis,
-            jitter_millis,
-            seed,
-            shared,
-        } = link.unwrap_or_default();
         Self {
             service,
             api,
             contains,
             when,
             times,
-            bps,
-            latency_millis,
-            jitter_millis,
-            seed,
-            shared,
+            link: link.unwrap_or_default(),
             fault,
+            unknown: BTreeMap::new(),
         }
     }
 }
@@ -325,12 +316,24 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_is_written_as_it_was_read() {
+        for text in [
+            r#"{"service":"kinesis","api":"*","when":"always","latencyMillis":200,"jitterMillis":50,"seed":7}"#,
+            r#"{"service":"kinesis","api":"GetRecords","when":{"nth":2},"times":3,"bps":9,"shared":true,"fault":"throttle"}"#,
+        ] {
+            let rule: Rule = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&rule).unwrap(), text);
+        }
+    }
+
+    #[test]
     fn a_rule_that_makes_no_sense_is_refused_with_the_reason() {
         let check = |text: &str, reason: &str| {
             let error = serde_json::from_str::<Rule>(text).unwrap_err().to_string();
             assert!(error.contains(reason), "{text}: {error}");
         };
         check(r#"{"service":"kinesis","api":"*"}"#, "needs a `fault`");
+        check(r#"{"service":"kinesis","api":"*","bps":9,"bsp":9}"#, "no field `bsp`");
         check(r#"{"service":"kinesis","api":"*","bps":0}"#, "zero");
         check(r#"{"service":"kinesis","api":"*","latencyMillis":3600001}"#, "at most");
         check(

@@ -43,6 +43,15 @@ pub(crate) struct Settings {
     pub(crate) reshard_delay: Duration,
 }
 
+/// What GetRecords does at an iterator whose records have gone past retention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trimmed {
+    /// It goes on at the oldest record that is left.
+    Skipped,
+    /// It never gets past them.
+    Stalls,
+}
+
 /// Accounts and regions that have streams.
 const TENANTS_MAX: usize = 64;
 
@@ -63,27 +72,14 @@ impl Streams {
     }
 
     /// Carries a request out at `now` (milliseconds since the Unix epoch).
-    pub(crate) fn call(&self, tenant: &Tenant, api: &str, body: &[u8], now: u64) -> Answer {
+    pub(crate) fn call(&self, tenant: &Tenant, api: &str, body: &[u8], now: u64, trimmed: Trimmed) -> Answer {
         Call {
             streams: self,
             tenant,
             api,
             body,
             now,
-            stalls: false,
-        }
-        .answer()
-    }
-
-    /// The same, except that GetRecords never gets past an iterator before the trim horizon.
-    pub(crate) fn call_stalled(&self, tenant: &Tenant, api: &str, body: &[u8], now: u64) -> Answer {
-        Call {
-            streams: self,
-            tenant,
-            api,
-            body,
-            now,
-            stalls: true,
+            trimmed,
         }
         .answer()
     }
@@ -104,7 +100,7 @@ struct Call<'a> {
     api: &'a str,
     body: &'a [u8],
     now: u64,
-    stalls: bool,
+    trimmed: Trimmed,
 }
 
 impl Call<'_> {
@@ -177,7 +173,7 @@ impl Call<'_> {
             let model = self.model(&mut models)?;
             model.advance(self.now);
             model.pace(self.api)?;
-            model.stalls = self.stalls;
+            model.trimmed = self.trimmed;
             act(model, request)?
         };
         let body = serde_json::to_vec(&answer).expect("answers have text keys and finite numbers only");

@@ -10,6 +10,7 @@ use super::rate::Bucket;
 use super::sequence::Position;
 use super::stream::{Status, Stream};
 use super::wire::OnStream;
+use super::{Settings, Trimmed};
 use crate::tenant::Tenant;
 
 /// The streams of one account and region, and the time of the call that is being carried out.
@@ -23,8 +24,8 @@ pub(super) struct Model {
     pub(super) made: u64,
     /// What the streams that are gone had reached: a stream that is made again repeats none of its sequence numbers.
     pub(super) reached: Position,
-    /// Whether the call that is being carried out stalls at an iterator before the trim horizon.
-    pub(super) stalls: bool,
+    /// What the call that is being carried out does at an iterator before the trim horizon.
+    pub(super) trimmed: Trimmed,
     rates: BTreeMap<String, Bucket>,
 }
 
@@ -37,7 +38,7 @@ impl Model {
             streams: BTreeMap::new(),
             made: u64::from(serial) << 32,
             reached: Position::START,
-            stalls: false,
+            trimmed: Trimmed::Skipped,
             rates: BTreeMap::new(),
         }
     }

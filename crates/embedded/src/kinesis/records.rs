@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::Trimmed;
 use super::admin::page;
 use super::error::{Kind, Result, ensure};
 use super::iterator::Cursor;
@@ -87,7 +88,7 @@ impl Model {
     }
 
     pub(super) fn get_records(&mut self, request: wire::GetRecords) -> Result<wire::GetRecordsAnswer> {
-        let (now, limits, stalls) = (self.now, self.settings.limits, self.stalls);
+        let (now, limits, trimmed) = (self.now, self.settings.limits, self.trimmed);
         ensure(
             request.limit.is_none_or(|limit| limit <= 10_000),
             Kind::InvalidArgument,
@@ -110,7 +111,7 @@ impl Model {
         if limits {
             shard.admit_get(now)?;
         }
-        if stalls && shard.has_lost(cursor.position) {
+        if trimmed == Trimmed::Stalls && shard.has_lost(cursor.position) {
             return Ok(stalled(stream, &cursor, now));
         }
         let records = shard.read(&cursor, limit);

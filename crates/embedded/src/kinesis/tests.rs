@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::{Settings, Streams};
+use super::{Settings, Streams, Trimmed};
 use crate::tenant::Tenant;
 
 const START: u64 = 1_790_000_000_000;
@@ -54,7 +54,9 @@ impl Client {
 
     fn call(&self, api: &str, request: Value) -> Result<Value, String> {
         let body = request.to_string();
-        let answer = self.streams.call(&self.tenant, api, body.as_bytes(), self.now);
+        let answer = self
+            .streams
+            .call(&self.tenant, api, body.as_bytes(), self.now, Trimmed::Skipped);
         match answer.error {
             Some(error) => Err(error),
             None if answer.body.is_empty() => Ok(Value::Null),
@@ -251,9 +253,13 @@ fn a_trimmed_position_goes_on_at_the_oldest_record_or_stalls_when_told_to() {
     client.put("k", "c");
     let stalled = |iterator: &str| {
         let body = json!({ "ShardIterator": iterator }).to_string();
-        let answer = client
-            .streams
-            .call_stalled(&client.tenant, "GetRecords", body.as_bytes(), client.now);
+        let answer = client.streams.call(
+            &client.tenant,
+            "GetRecords",
+            body.as_bytes(),
+            client.now,
+            Trimmed::Stalls,
+        );
         serde_json::from_slice::<Value>(&answer.body).unwrap()
     };
     // `b`, which comes after `a`, is gone; nothing after `b` is.

@@ -9,8 +9,8 @@ use kinex_core::id::{HashRange, SequenceNumber, ShardId};
 use kinex_core::shard_map::Shard;
 
 use crate::fault::{Asked, Failure, Subject};
-use crate::stream_admin::{Distribution, StreamIdentity, StreamStatus, StreamSummary};
-use crate::{Clients, Fault, FaultKind, stream_ref};
+use crate::stream_admin::{Distribution, StreamStatus, StreamSummary};
+use crate::{Clients, Fault, FaultKind, StreamIdentity, stream_ref};
 
 /// A listing whose pages change under it, or whose token expires, is begun anew this often.
 const LISTINGS_MAX: usize = 3;
@@ -74,7 +74,8 @@ fn summary(described: &StreamDescriptionSummary) -> StreamSummary {
 fn distribution(described: &StreamDescriptionSummary) -> Distribution {
     let mode = described.stream_mode_details.as_ref().map(|mode| &mode.stream_mode);
     match &described.record_distribution_strategy {
-        Some(types::RecordDistributionStrategy::Auto) => Distribution::Auto,
+        // A strategy that is not known yet: who can tell whether it places records by their keys.
+        Some(strategy) if *strategy != types::RecordDistributionStrategy::UserPartitionKey => Distribution::Auto,
         _ if mode == Some(&types::StreamMode::OnDemand) => Distribution::ByKeyForNow,
         _ => Distribution::ByKey,
     }

@@ -2,8 +2,8 @@
 
 use super::error::{Kind, Result, ensure};
 use super::model::Model;
-use super::stream::{Change, Due, Status, Stream};
-use super::wire::{self, Nothing};
+use super::stream::{Change, Distribution, Due, Status, Stream};
+use super::wire::{self, Nothing, OnStream};
 use crate::clock::millis;
 
 /// Open shards of an on-demand stream at its start.
@@ -24,6 +24,7 @@ impl Model {
         let on_demand = request
             .stream_mode_details
             .is_some_and(|mode| mode.stream_mode == "ON_DEMAND");
+        let distribution = distribution(request.record_distribution_strategy.as_deref(), on_demand)?;
         let shards = match request.shard_count {
             None if on_demand => ON_DEMAND_SHARDS,
             count => count
@@ -58,6 +59,7 @@ impl Model {
         let mut stream = Stream::new(name.clone(), self.arn(&name), self.now, self.made, on_demand, due);
         stream.start_after(self.reached);
         stream.max_record_kib = max_record_kib;
+        stream.distribution = distribution;
         stream.tags = request.tags.unwrap_or_default();
         // A delay of zero makes an ACTIVE stream at once.
         stream.settle(self.now);
@@ -101,6 +103,7 @@ impl Model {
         let mut description = describe(stream);
         (description.open_shard_count, description.consumer_count) = (Some(stream.open.len()), Some(0));
         description.max_record_size_in_ki_b = Some(stream.max_record_kib);
+        description.record_distribution_strategy = stream.on_demand.then_some(stream.distribution.name());
         Ok(wire::DescribeStreamSummaryAnswer {
             stream_description_summary: description,
         })
@@ -143,6 +146,17 @@ impl Model {
     pub(super) fn update_max_record_size(&mut self, request: wire::UpdateMaxRecordSize) -> Result<Nothing> {
         let kib = record_kib(request.max_record_size_in_ki_b)?;
         self.active(&request)?.max_record_kib = kib;
+        Ok(Nothing {})
+    }
+
+    /// Takes effect at once, on the records that come from now on.
+    pub(super) fn update_distribution(&mut self, request: wire::UpdateDistribution) -> Result<Nothing> {
+        let named = OnStream::stream(&request).1.is_some();
+        ensure(named, Kind::Validation, || {
+            "UpdateStreamRecordDistributionStrategy needs a StreamARN".to_owned()
+        })?;
+        let stream = self.active(&request)?;
+        stream.distribution = distribution(Some(&request.record_distribution_strategy), stream.on_demand)?;
         Ok(Nothing {})
     }
 
@@ -193,6 +207,16 @@ fn record_kib(requested: i64) -> Result<u64> {
         })
 }
 
+/// How records are distributed: as asked for, within what the capacity mode allows.
+fn distribution(requested: Option<&str>, on_demand: bool) -> Result<Distribution> {
+    let strategy = requested.map_or(Ok(Distribution::default()), Distribution::of)?;
+    let allowed = on_demand || strategy != Distribution::Auto;
+    ensure(allowed, Kind::InvalidArgument, || {
+        "the RecordDistributionStrategy AUTO is for streams with the StreamMode ON_DEMAND".to_owned()
+    })?;
+    Ok(strategy)
+}
+
 /// The size of a page: what is asked for, within bounds.
 pub(super) fn page(asked: Option<i64>, default: usize, max: usize) -> Result<usize> {
     let Some(asked) = asked else { return Ok(default) };
@@ -228,5 +252,6 @@ fn describe(stream: &Stream) -> wire::Description {
         open_shard_count: None,
         consumer_count: None,
         max_record_size_in_ki_b: None,
+        record_distribution_strategy: None,
     }
 }

@@ -131,6 +131,7 @@ impl Call<'_> {
             "SplitShard" => call.run(Model::split_shard),
             "UpdateMaxRecordSize" => call.run(Model::update_max_record_size),
             "UpdateShardCount" => call.run(Model::update_shard_count),
+            "UpdateStreamRecordDistributionStrategy" => call.run(Model::update_distribution),
             "DeregisterStreamConsumer"
             | "DescribeStreamConsumer"
             | "ListStreamConsumers"

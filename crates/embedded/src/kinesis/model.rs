@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use super::Settings;
 use super::error::{Kind, Result, ensure};
 use super::rate::Bucket;
 use super::sequence::Position;

@@ -10,7 +10,7 @@ use super::listing::hash_keys;
 use super::model::Model;
 use super::sequence::Position;
 use super::shard::{PUT_BYTES_PER_SECOND, Record, Shard, hash_key, shard_id};
-use super::stream::{HOUR, Status, Stream};
+use super::stream::{Distribution, HOUR, Status, Stream};
 use super::wire::{self, PutResult};
 
 /// Data and partition keys of one PutRecords.
@@ -22,8 +22,9 @@ const GET_RECORDS_MAX: usize = 10_000;
 
 /// A checked record on its way into a shard.
 struct Incoming {
-    hash_key: u128,
-    partition_key: String,
+    /// `None`: the stream chooses the shard.
+    hash_key: Option<u128>,
+    partition_key: Option<String>,
     data: wire::Data,
 }
 
@@ -37,7 +38,7 @@ impl Model {
             explicit_hash_key,
             ..
         } = request;
-        let incoming = Incoming::check(data, partition_key, explicit_hash_key, stream.max_record_kib)?;
+        let incoming = Incoming::check(data, partition_key, explicit_hash_key, stream)?;
         stream.put(incoming, limits, now)
     }
 
@@ -50,20 +51,19 @@ impl Model {
         let size: u64 = request
             .records
             .iter()
-            .map(|entry| entry.data.size + entry.partition_key.len() as u64)
+            .map(|entry| entry.data.size + key_size(entry.partition_key.as_ref()))
             .sum();
         ensure(size <= PUT_MAX, Kind::InvalidArgument, || {
             format!("PutRecords takes {PUT_MAX} bytes, not {size}")
         })?;
         let stream = self.readable(&request)?;
-        let max_record_kib = stream.max_record_kib;
         let check = |entry| {
             let wire::PutRecordsEntry {
                 data,
                 partition_key,
                 explicit_hash_key,
             } = entry;
-            Incoming::check(data, partition_key, explicit_hash_key, max_record_kib)
+            Incoming::check(data, partition_key, explicit_hash_key, stream)
         };
         // All are checked before the first one is put: an invalid record refuses the whole call.
         let incoming = request.records.into_iter().map(check).collect::<Result<Vec<_>>>()?;
@@ -126,21 +126,33 @@ impl Model {
 impl Incoming {
     fn check(
         data: wire::Data,
-        partition_key: String,
+        partition_key: Option<String>,
         explicit_hash_key: Option<String>,
-        max_record_kib: u64,
+        stream: &Stream,
     ) -> Result<Self> {
-        let length = partition_key.chars().count();
-        ensure((1..=256).contains(&length), Kind::Validation, || {
-            format!("a PartitionKey has 1 to 256 characters, not {length}")
-        })?;
-        let (size, max) = (data.size + partition_key.len() as u64, max_record_kib << 10);
+        if let Some(key) = &partition_key {
+            let length = key.chars().count();
+            ensure((1..=256).contains(&length), Kind::Validation, || {
+                format!("a PartitionKey has 1 to 256 characters, not {length}")
+            })?;
+        }
+        let size = data.size + key_size(partition_key.as_ref());
+        let max = stream.max_record_kib << 10;
         ensure(size <= max, Kind::Validation, || {
             format!("data and partition key of a record of this stream have at most {max} bytes, not {size}")
         })?;
-        let hash_key = match explicit_hash_key {
-            None => hash_key(&partition_key),
-            Some(key) => parse_hash_key("ExplicitHashKey", &key)?,
+        let explicit = explicit_hash_key.map(|key| parse_hash_key("ExplicitHashKey", &key));
+        let hash_key = match (stream.distribution, &partition_key) {
+            // Whatever they say is ignored.
+            (Distribution::Auto, _) => None,
+            (Distribution::UserPartitionKey, Some(key)) => Some(explicit.unwrap_or_else(|| Ok(hash_key(key)))?),
+            (Distribution::UserPartitionKey, None) => {
+                let message = format!(
+                    "a record of the stream {} needs a PartitionKey: its RecordDistributionStrategy is not AUTO",
+                    stream.name
+                );
+                return Err(Kind::Validation.because(message));
+            }
         };
         Ok(Self {
             hash_key,
@@ -157,16 +169,22 @@ impl Stream {
             partition_key,
             data,
         } = incoming;
-        if limits {
-            self.shard_for(hash_key)
-                .admit_put(data.size + partition_key.len() as u64, now)?;
-        }
-        let (number, position) = self.push(hash_key, now, partition_key, data);
+        let size = data.size + key_size(partition_key.as_ref());
+        let admit = |shard: &mut Shard| if limits { shard.admit_put(size, now) } else { Ok(()) };
+        let number = match hash_key.map(|key| self.shard_for(key)) {
+            Some(number) => admit(&mut self.shards[number as usize]).map(|()| number),
+            None => self.next_in_turn(admit),
+        }?;
+        let position = self.push(number, now, partition_key, data);
         Ok(wire::Put {
             shard_id: shard_id(number),
             sequence_number: position.number(number),
         })
     }
+}
+
+fn key_size(partition_key: Option<&String>) -> u64 {
+    partition_key.map_or(0, String::len) as u64
 }
 
 impl Shard {

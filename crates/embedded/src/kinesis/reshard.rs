@@ -19,7 +19,7 @@ impl Model {
     pub(super) fn split_shard(&mut self, request: wire::SplitShard) -> Result<Nothing> {
         let now = self.now;
         let key = parse_hash_key("NewStartingHashKey", &request.new_starting_hash_key)?;
-        let stream = self.active(&request)?;
+        let stream = self.provisioned(&request)?;
         let shard = open_shard(stream, &request.shard_to_split, now)?;
         let (first, last) = (shard.range.first, shard.range.last);
         ensure(
@@ -37,7 +37,7 @@ impl Model {
 
     pub(super) fn merge_shards(&mut self, request: wire::MergeShards) -> Result<Nothing> {
         let now = self.now;
-        let stream = self.active(&request)?;
+        let stream = self.provisioned(&request)?;
         let lower = open_shard(stream, &request.shard_to_merge, now)?;
         let upper = open_shard(stream, &request.adjacent_shard_to_merge, now)?;
         ensure(
@@ -58,11 +58,8 @@ impl Model {
             format!("ScalingType {} does not exist", request.scaling_type)
         })?;
         let target = usize::try_from(request.target_shard_count).unwrap_or(0);
-        let stream = self.active(&request)?;
+        let stream = self.provisioned(&request)?;
         let present = stream.open.len();
-        ensure(!stream.on_demand, Kind::Validation, || {
-            "an on-demand stream scales itself".to_owned()
-        })?;
         ensure(
             (1..=RESCALE_SHARDS_MAX).contains(&target),
             Kind::InvalidArgument,
@@ -90,6 +87,15 @@ impl Model {
             current_shard_count: present,
             target_shard_count: target,
         })
+    }
+
+    /// A stream whose shards its owner may change.
+    fn provisioned(&mut self, request: &impl wire::OnStream) -> Result<&mut Stream> {
+        let stream = self.active(request)?;
+        ensure(!stream.on_demand, Kind::Validation, || {
+            format!("the stream {} is on-demand and scales itself", stream.name)
+        })?;
+        Ok(stream)
     }
 
     fn begin(&mut self, request: &impl wire::OnStream, steps: Vec<Reshard>) -> Result<Nothing> {

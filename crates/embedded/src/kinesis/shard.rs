@@ -46,7 +46,8 @@ pub(super) fn hash_key(partition_key: &str) -> u128 {
 pub(super) struct Record {
     pub(super) position: Position,
     pub(super) arrived: u64,
-    pub(super) partition_key: String,
+    /// `None`: the producer left it to the stream where the record goes.
+    pub(super) partition_key: Option<String>,
     /// Base64, as it came and as it goes.
     pub(super) data: String,
     /// Bytes of the data as they count for limits.
@@ -56,7 +57,7 @@ pub(super) struct Record {
 impl Record {
     /// Bytes of memory, about.
     pub(super) fn weight(&self) -> u64 {
-        (size_of::<Self>() + self.partition_key.len() + self.data.len()) as u64
+        (size_of::<Self>() + self.partition_key.as_ref().map_or(0, String::len) + self.data.len()) as u64
     }
 }
 

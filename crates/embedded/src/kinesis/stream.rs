@@ -1,6 +1,7 @@
 //! A stream: its shards, its state, and the change that it is waiting for.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use super::error::{Kind, Result};
@@ -28,6 +29,38 @@ impl Status {
             Self::Updating => "UPDATING",
             Self::Deleting => "DELETING",
         }
+    }
+}
+
+/// How the shard of a record is chosen; only an on-demand stream may be set to something else than the default.
+///
+/// <https://docs.aws.amazon.com/kinesis/latest/APIReference/API_UpdateStreamRecordDistributionStrategy.html>
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Distribution {
+    /// By the hash of its partition key, or by its explicit hash key.
+    #[default]
+    UserPartitionKey,
+    /// Evenly over the open shards. Both keys are ignored, and a record may come without any.
+    Auto,
+}
+
+impl Distribution {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::UserPartitionKey => "USER_PARTITION_KEY",
+            Self::Auto => "AUTO",
+        }
+    }
+
+    pub(super) fn of(name: &str) -> Result<Self> {
+        [Self::UserPartitionKey, Self::Auto]
+            .into_iter()
+            .find(|strategy| strategy.name() == name)
+            .ok_or_else(|| {
+                Kind::Validation.because(format!(
+                    "RecordDistributionStrategy is AUTO or USER_PARTITION_KEY, not {name}"
+                ))
+            })
     }
 }
 
@@ -64,6 +97,7 @@ pub(super) struct Stream {
     /// Tells a stream from another one that had its name.
     pub(super) incarnation: u64,
     pub(super) on_demand: bool,
+    pub(super) distribution: Distribution,
     pub(super) status: Status,
     pub(super) due: Option<Due>,
     pub(super) retention_hours: u64,
@@ -78,6 +112,8 @@ pub(super) struct Stream {
     pub(super) rescaled: VecDeque<u64>,
     /// ListShards calls.
     pub(super) listings: Bucket,
+    /// The first hash key of the shard that took the last record that the stream distributed by itself.
+    turn: u128,
     next: Position,
     /// The shard of each record that is kept, oldest first.
     kept: VecDeque<u32>,
@@ -95,6 +131,7 @@ impl Stream {
             created,
             incarnation,
             on_demand,
+            distribution: Distribution::default(),
             status: Status::Creating,
             due: Some(open),
             retention_hours: 24,
@@ -104,6 +141,7 @@ impl Stream {
             open: BTreeMap::new(),
             rescaled: VecDeque::new(),
             listings: Bucket::full(1_000),
+            turn: u128::MAX,
             next: Position::at_creation(created),
             kept: VecDeque::new(),
             weight: 0,
@@ -111,17 +149,16 @@ impl Stream {
         }
     }
 
-    /// Takes a record into the open shard of a hash key.
+    /// Takes a record into an open shard.
     pub(super) fn push(
         &mut self,
-        hash_key: u128,
+        number: u32,
         arrived: u64,
-        partition_key: String,
+        partition_key: Option<String>,
         data: wire::Data,
-    ) -> (u32, Position) {
+    ) -> Position {
         let position = self.draw();
-        let shard = self.shard_for(hash_key);
-        let number = shard.number;
+        let shard = &mut self.shards[number as usize];
         let record = Record {
             position,
             arrived,
@@ -133,7 +170,7 @@ impl Stream {
         shard.records.push_back(Arc::new(record));
         self.kept.push_back(number);
         self.weight += weight;
-        (number, position)
+        position
     }
 
     /// Forgets records past retention, and then the oldest ones while all together weigh more than `bytes_max`.
@@ -213,13 +250,30 @@ impl Stream {
     }
 
     /// The open shard that takes a hash key.
-    pub(super) fn shard_for(&mut self, hash_key: u128) -> &mut Shard {
+    pub(super) fn shard_for(&self, hash_key: u128) -> u32 {
         let (_, &number) = self
             .open
             .range(..=hash_key)
             .next_back()
             .expect("open shards cover the space");
-        &mut self.shards[number as usize]
+        number
+    }
+
+    /// The open shard whose turn it is to take a record that the stream distributes by itself. One that refuses it is
+    /// passed over.
+    pub(super) fn next_in_turn(&mut self, mut admit: impl FnMut(&mut Shard) -> Result<()>) -> Result<u32> {
+        let after = (Bound::Excluded(self.turn), Bound::Unbounded);
+        let mut refused = None;
+        for (&first, &number) in self.open.range(after).chain(self.open.range(..=self.turn)) {
+            match admit(&mut self.shards[number as usize]) {
+                Ok(()) => {
+                    self.turn = first;
+                    return Ok(number);
+                }
+                Err(error) => refused = Some(error),
+            }
+        }
+        Err(refused.expect("a stream that takes records has an open shard"))
     }
 
     /// Draws the next position.

@@ -1,5 +1,6 @@
 //! The model as a client sees it, in virtual time: requests and answers are JSON.
 
+mod distribution;
 mod limits;
 mod lineage;
 mod listings;

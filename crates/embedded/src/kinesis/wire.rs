@@ -38,6 +38,7 @@ on_stream! {
         stream_mode_details: Option<StreamMode>,
         tags: Option<BTreeMap<String, String>>,
         max_record_size_in_ki_b: Option<i64>,
+        record_distribution_strategy: Option<String>,
     }
     DeleteStream {}
     DescribeStream { limit: Option<i64>, exclusive_start_shard_id: Option<String>, }
@@ -56,13 +57,14 @@ on_stream! {
     }
     ListTags { exclusive_start_tag_key: Option<String>, limit: Option<i64>, }
     MergeShards { shard_to_merge: String, adjacent_shard_to_merge: String, }
-    PutRecord { data: Data, partition_key: String, explicit_hash_key: Option<String>, }
+    PutRecord { data: Data, partition_key: Option<String>, explicit_hash_key: Option<String>, }
     PutRecords { records: Vec<PutRecordsEntry>, }
     RemoveTags { tag_keys: Vec<String>, }
     Retention { retention_period_hours: i64, }
     SplitShard { shard_to_split: String, new_starting_hash_key: String, }
     UpdateMaxRecordSize { max_record_size_in_ki_b: i64, }
     UpdateShardCount { target_shard_count: i64, scaling_type: String, }
+    UpdateDistribution { record_distribution_strategy: String, }
 }
 
 #[derive(Debug, Deserialize)]
@@ -102,7 +104,7 @@ pub(super) struct ShardFilter {
 #[serde(rename_all = "PascalCase")]
 pub(super) struct PutRecordsEntry {
     pub(super) data: Data,
-    pub(super) partition_key: String,
+    pub(super) partition_key: Option<String>,
     pub(super) explicit_hash_key: Option<String>,
 }
 
@@ -186,7 +188,9 @@ impl Serialize for Record {
             sequence_number: String,
             approximate_arrival_timestamp: f64,
             data: &'a str,
-            partition_key: &'a str,
+            /// Absent when the producer gave none, which is not the same as an empty one.
+            #[serde(skip_serializing_if = "Option::is_none")]
+            partition_key: Option<&'a str>,
         }
         let super::shard::Record {
             position,
@@ -199,7 +203,7 @@ impl Serialize for Record {
             sequence_number: position.number(self.shard),
             approximate_arrival_timestamp: seconds(*arrived),
             data,
-            partition_key,
+            partition_key: partition_key.as_deref(),
         }
         .serialize(serializer)
     }
@@ -288,6 +292,8 @@ pub(super) struct Description {
     pub(super) consumer_count: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) max_record_size_in_ki_b: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) record_distribution_strategy: Option<&'static str>,
 }
 
 #[derive(Debug, Serialize)]

@@ -1,6 +1,7 @@
 //! Why the consumer ends otherwise than in good order, and with which exit code.
 
 use kinex_aws::{Fault, FaultKind};
+use kinex_kcl::ports::StreamMismatch;
 
 /// Why the consumer ended.
 #[derive(Debug, thiserror::Error)]
@@ -15,8 +16,8 @@ pub enum Error {
     #[error("{0}")]
     Replaced(String),
     /// The stream was deleted while it was read, and another one has its name: exit code 5.
-    #[error("{0}")]
-    StreamReplaced(String),
+    #[error(transparent)]
+    StreamReplaced(StreamMismatch),
     /// It failed while it ran: exit code 1.
     #[error("{0}")]
     Failed(String),
@@ -37,9 +38,9 @@ impl Error {
 
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
-        match fault.kind {
-            FaultKind::Invalid => Self::Settings(fault.to_string()),
-            FaultKind::StreamReplaced => Self::StreamReplaced(fault.to_string()),
+        match (fault.kind, fault.mismatch()) {
+            (FaultKind::StreamReplaced, Some(mismatch)) => Self::StreamReplaced(mismatch.clone()),
+            (FaultKind::Invalid, _) => Self::Settings(fault.to_string()),
             _ => Self::Start(fault.to_string()),
         }
     }
@@ -49,10 +50,10 @@ impl From<kinex_kcl::Error> for Error {
     fn from(error: kinex_kcl::Error) -> Self {
         match error {
             kinex_kcl::Error::NameInUse(_) | kinex_kcl::Error::Replaced { .. } => Self::Replaced(error.to_string()),
-            kinex_kcl::Error::RenewalModeDiffers { .. } | kinex_kcl::Error::StreamDiffers { .. } => {
-                Self::Settings(error.to_string())
-            }
-            kinex_kcl::Error::StreamReplaced(said) => Self::StreamReplaced(said),
+            kinex_kcl::Error::RenewalModeDiffers { .. }
+            | kinex_kcl::Error::StreamDiffers(_)
+            | kinex_kcl::Error::LeasesOfAnotherStream(_) => Self::Settings(error.to_string()),
+            kinex_kcl::Error::StreamReplaced(mismatch) => Self::StreamReplaced(mismatch),
             kinex_kcl::Error::Start(fault) => Self::from(fault),
             _ => Self::Failed(error.to_string()),
         }

@@ -238,8 +238,8 @@ fn registry(application: &str, meters: &Meters, live: Live, requests: Requests) 
     metrics
 }
 
-/// The tables and the stream are there and belong to each other, or one clear error: checkpoints of another stream of the
-/// same name would point anywhere.
+/// The tables and the stream are there and do not belong to others, or one clear error: checkpoints of another stream of the
+/// same name would point anywhere. The worker ties them to each other, once it knows whose leases a table holds.
 async fn prepare(clients: &Clients, settings: &Settings, health: &Health) -> Result<(), Error> {
     let tables = clients.tables(&settings.application);
     let wait = settings.wait_for_stream;
@@ -254,7 +254,7 @@ async fn prepare(clients: &Clients, settings: &Settings, health: &Health) -> Res
     health.have(TABLES);
     let streams = clients.streams();
     let stream = there(wait, || streams.describe(&settings.stream)).await?;
-    patiently(|| tables.bind(&stream.identity)).await?;
+    patiently(|| tables.bound_to(&stream.identity)).await?;
     health.have(STREAM);
     Ok(())
 }

@@ -153,7 +153,7 @@ impl Facts {
         })
     }
 
-    fn invalid(&self, message: String) -> Fault {
+    pub(crate) fn invalid(&self, message: String) -> Fault {
         self.table.asked("Fact").fault(FaultKind::Invalid, message)
     }
 }

@@ -51,10 +51,15 @@ impl Asked<'_> {
     pub(crate) fn fault(&self, kind: FaultKind, message: impl Into<String>) -> Fault {
         Fault {
             kind,
-            request: format!("{} on {}", self.api, self.subject),
+            request: self.request(),
             message: message.into(),
             source: None,
         }
+    }
+
+    /// What was asked of whom.
+    pub(crate) fn request(&self) -> String {
+        format!("{} on {}", self.api, self.subject)
     }
 
     /// A fault that the SDK reported.
@@ -210,6 +215,9 @@ impl Failure {
                         format!("make the key of {} usable again", asked.subject)
                     }
                     FaultKind::Rejected => format!("{place} does not serve it now: trying again, seldom"),
+                    FaultKind::Throttled if code == "ResourceInUseException" => {
+                        format!("{} is being changed: try again", asked.subject)
+                    }
                     FaultKind::Throttled => "asked more often than is allowed: slow down, or raise the capacity".into(),
                     FaultKind::Denied => format!("allow {} to these credentials", asked.permission()),
                     FaultKind::StreamReplaced => return said,

@@ -14,7 +14,7 @@ use crate::lease_row::{self, Row};
 use crate::table::Table;
 use crate::tables::{lease_table, workers_table};
 use crate::worker_row::{GROUP, ID, KIND, MEMBER};
-use crate::{Clients, Facts, Fault, FaultKind, lease_write, tables, worker_row, worker_write};
+use crate::{Clients, Facts, Fault, FaultKind, StreamIdentity, lease_write, tables, worker_row, worker_write};
 
 /// The lease table and the workers' table of one application. Never creates a table: see [`Tables`](crate::Tables).
 #[derive(Clone, Debug)]
@@ -94,8 +94,12 @@ impl Leases {
 }
 
 impl LeaseStore for Leases {
-    async fn bind(&self, stream: &str) -> Result<String, Fault> {
-        tables::bound(&self.facts, stream).await
+    async fn bound(&self) -> Result<Option<StreamIdentity>, Fault> {
+        tables::bound(&self.facts).await
+    }
+
+    async fn bind(&self, stream: &StreamIdentity) -> Result<StreamIdentity, Fault> {
+        tables::bind(&self.facts, stream).await
     }
 
     async fn leases(&self) -> Result<LeaseScan, Fault> {

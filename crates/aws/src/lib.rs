@@ -60,12 +60,13 @@ mod worker_write;
 pub use access::Access;
 pub use clients::Clients;
 pub use facts::Facts;
+pub use kinex_core::id::StreamIdentity;
 pub use leases::Leases;
 pub use patience::{in_time, patiently};
 pub use reader::Reader;
 pub use requests::{RequestCount, Requests};
 pub use sender::{Entry, Outcome, Sender};
-pub use stream_admin::{Distribution, StreamAdmin, StreamIdentity, StreamStatus, StreamSummary};
+pub use stream_admin::{Distribution, StreamAdmin, StreamStatus, StreamSummary};
 pub use stream_ref::stream_name;
 pub use tables::Tables;
 

@@ -9,7 +9,7 @@ use aws_sdk_kinesis::types::{self, ShardIteratorType};
 use bytes::Bytes;
 use kinex_core::id::{HashRange, SequenceNumber, ShardId};
 use kinex_core::shard_map::Shard;
-use kinex_kcl::ports::{ChildShard, RawRecord, ReadBatch, ReadFrom, ShardIterator, StreamReader};
+use kinex_kcl::ports::{ChildShard, RawRecord, ReadBatch, ReadFrom, ShardIterator, StreamMismatch, StreamReader};
 
 use tracing::debug;
 
@@ -116,9 +116,11 @@ impl Reader {
         known.auto |= summary.distribution == Distribution::Auto;
         let first = known.identity.get_or_insert_with(|| summary.identity.clone());
         if *first != summary.identity {
-            let message = "the stream was deleted and another one of its name was made; its records are not those that \
-                           the leases speak of: choose another application name, or delete the tables to start anew";
-            return Err(asked.fault(FaultKind::StreamReplaced, message));
+            let mismatch = StreamMismatch {
+                bound: first.clone(),
+                found: summary.identity,
+            };
+            return Err(Fault::stream_replaced(asked.request(), mismatch));
         }
         if summary.status == StreamStatus::Deleting {
             return Err(asked.fault(FaultKind::Missing, "the stream is being deleted; stop the consumers"));
@@ -184,8 +186,8 @@ impl Reader {
 }
 
 impl StreamReader for Reader {
-    async fn stream_identity(&self) -> Result<String, Fault> {
-        Ok(self.identity().await?.text())
+    async fn stream_identity(&self) -> Result<StreamIdentity, Fault> {
+        self.identity().await
     }
 
     async fn placed_by_key(&self) -> Result<bool, Fault> {
@@ -248,10 +250,17 @@ impl StreamReader for Reader {
                 .starting_sequence_number(number.as_str()),
         };
         let asked = self.asked("GetShardIterator");
-        let answer = request
-            .send()
-            .await
-            .map_err(|error| self.no_iterator(shard, &Failure::of(&error)))?;
+        let answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let fault = self.no_iterator(shard, &Failure::of(&error));
+                if fault.kind == FaultKind::Invalid {
+                    // Maybe a position in the stream that had the name before, and not one that retention has removed.
+                    self.verify(Instant::now()).await?;
+                }
+                return Err(fault);
+            }
+        };
         // Not before: between the check and the request the stream could become another one.
         self.verify(Instant::now()).await?;
         answer.shard_iterator.map(ShardIterator).ok_or_else(|| {

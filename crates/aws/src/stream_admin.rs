@@ -4,30 +4,13 @@ use std::time::Duration;
 
 use aws_sdk_kinesis::Client;
 use aws_sdk_kinesis::types::ScalingType;
-use kinex_core::id::ShardId;
+use kinex_core::id::{ShardId, StreamIdentity};
 use kinex_core::shard_map::Shard;
 use tokio::time::Instant;
 
 use crate::fault::{Asked, Failure, Subject};
 use crate::tables::Pause;
 use crate::{Clients, Fault, FaultKind, shards, stream_ref};
-
-/// What tells a stream from another one of the same name.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StreamIdentity {
-    /// The ARN.
-    pub arn: String,
-    /// When it was created, in milliseconds since 1970.
-    pub created_millis: i64,
-}
-
-impl StreamIdentity {
-    /// The identity as one text, the same for the same stream.
-    pub fn text(&self) -> String {
-        let Self { arn, created_millis } = self;
-        format!("{{\"arn\":\"{arn}\",\"createdMillis\":{created_millis}}}")
-    }
-}
 
 /// How Kinesis chooses the shard of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

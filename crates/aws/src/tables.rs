@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TableDescription, TableStatus,
 };
+use kinex_kcl::ports::StreamMismatch;
 use tokio::time::{Instant, sleep};
 use tracing::info;
 
@@ -98,9 +99,8 @@ impl Tables {
     /// # Errors
     /// `Invalid` when the tables belong to another stream, or to an earlier one of the same name.
     pub async fn bind(&self, stream: &StreamIdentity) -> Result<(), Fault> {
-        let mine = stream.text();
-        let bound = bound(&self.facts, &mine).await?;
-        self.same(&bound, &mine)
+        let bound = bind(&self.facts, stream).await?;
+        self.same(bound, stream)
     }
 
     /// Whether the tables are tied to this stream, or to none yet; writes nothing.
@@ -108,20 +108,18 @@ impl Tables {
     /// # Errors
     /// As [`bind`](Self::bind); `Missing` when there are no tables.
     pub async fn bound_to(&self, stream: &StreamIdentity) -> Result<(), Fault> {
-        match self.facts.get(STREAM, BOUND).await? {
-            Some(bound) => self.same(&bound, &stream.text()),
+        match bound(&self.facts).await? {
+            Some(bound) => self.same(bound, stream),
             None => Ok(()),
         }
     }
 
-    fn same(&self, bound: &str, mine: &str) -> Result<(), Fault> {
-        if bound == mine {
+    fn same(&self, bound: StreamIdentity, found: &StreamIdentity) -> Result<(), Fault> {
+        if bound == *found {
             return Ok(());
         }
-        let message = format!(
-            "the leases belong to the stream {bound}, not to {mine}; choose another application name, or delete the \
-             tables to start anew"
-        );
+        let found = found.clone();
+        let message = StreamMismatch { bound, found }.to_string();
         Err(self.leases.table.asked("Bind").fault(FaultKind::Invalid, message))
     }
 
@@ -141,8 +139,23 @@ const STREAM: &str = "stream";
 const BOUND: &str = "bound";
 
 /// Ties the tables to a stream unless they are tied to one, and returns the one that they are tied to.
-pub(crate) async fn bound(facts: &Facts, stream: &str) -> Result<String, Fault> {
-    facts.claim(STREAM, BOUND, stream).await
+pub(crate) async fn bind(facts: &Facts, stream: &StreamIdentity) -> Result<StreamIdentity, Fault> {
+    let bound = facts.claim(STREAM, BOUND, &stream.text()).await?;
+    decode(facts, &bound)
+}
+
+/// The stream that the tables are tied to, if they are.
+pub(crate) async fn bound(facts: &Facts) -> Result<Option<StreamIdentity>, Fault> {
+    let bound = facts.get(STREAM, BOUND).await?;
+    bound.map(|bound| decode(facts, &bound)).transpose()
+}
+
+fn decode(facts: &Facts, bound: &str) -> Result<StreamIdentity, Fault> {
+    StreamIdentity::parse(bound).ok_or_else(|| {
+        let message =
+            format!("the row {STREAM}/{BOUND} names no stream: `{bound}`; repair the row, or delete the tables");
+        facts.invalid(message)
+    })
 }
 
 impl Shaped {

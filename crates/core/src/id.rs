@@ -1,4 +1,4 @@
-//! The names of things, as types: shards, workers, incarnations, epochs, sequence numbers, hash ranges.
+//! The names of things, as types: streams, shards, workers, incarnations, epochs, sequence numbers, hash ranges.
 //!
 //! Raw text becomes one of these once, at the edge. What cannot be an id is refused there with a reason.
 
@@ -71,6 +71,42 @@ macro_rules! text_id {
             }
         }
     };
+}
+
+/// What tells a stream from every other one, from one that had its name before too.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct StreamIdentity {
+    /// Its ARN.
+    pub arn: String,
+    /// When it was created, in milliseconds since 1970.
+    pub created_millis: i64,
+}
+
+impl StreamIdentity {
+    /// The identity as one text that [`Self::parse`] reads back, the same for the same stream.
+    pub fn text(&self) -> String {
+        serde_json::to_string(self).expect("a text and a number are JSON")
+    }
+
+    /// What [`Self::text`] wrote; `None` when the text is none of those.
+    pub fn parse(text: &str) -> Option<Self> {
+        serde_json::from_str(text).ok()
+    }
+
+    /// When it was created, as text.
+    pub fn created(&self) -> String {
+        match jiff::Timestamp::from_millisecond(self.created_millis) {
+            Ok(time) => format!("{time:.3}"),
+            Err(_) => format!("{} ms", self.created_millis),
+        }
+    }
+}
+
+impl fmt::Display for StreamIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} created at {}", self.arn, self.created())
+    }
 }
 
 text_id! {
@@ -227,6 +263,18 @@ mod tests {
         let large = SequenceNumber::parse("10").unwrap();
         assert!(small < large);
         assert_eq!(SequenceNumber::parse("0010").unwrap(), large);
+    }
+
+    #[test]
+    fn the_text_of_a_stream_stays_readable_for_tables_that_exist() {
+        let text = r#"{"arn":"arn:aws:kinesis:us-east-1:000000000000:stream/orders","createdMillis":1790000000123}"#;
+        let stream = StreamIdentity::parse(text).unwrap();
+        assert_eq!(stream.text(), text);
+        assert_eq!(
+            stream.to_string(),
+            "arn:aws:kinesis:us-east-1:000000000000:stream/orders created at 2026-09-21T14:13:20.123Z"
+        );
+        assert_eq!(StreamIdentity::parse("orders"), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::clock;
 use crate::events::{DropReason, Events, WorkerEvent};
-use crate::ports::{Fault, FaultKind};
+use crate::ports::{Fault, FaultKind, StreamMismatch};
 use crate::progress::Progress;
 use crate::worker::{HoldStatus, Status};
 
@@ -23,8 +23,8 @@ pub(crate) struct Board {
     pub(crate) events: Events,
     pub(crate) status: Arc<Mutex<Status>>,
     told: Arc<Mutex<Told>>,
-    /// What the stream's reader said when another stream had taken the name.
-    replaced: Arc<watch::Sender<Option<String>>>,
+    /// What the stream's reader found when another stream had taken the name.
+    replaced: Arc<watch::Sender<Option<StreamMismatch>>>,
 }
 
 /// What need not be told again for now.
@@ -106,19 +106,23 @@ impl Board {
         }
     }
 
-    /// Waits until a request found another stream in the place of the one that is read, and returns what it said.
-    pub(crate) async fn replaced(&self) -> String {
+    /// Waits until a request found another stream in the place of the one that is read, and returns both.
+    pub(crate) async fn replaced(&self) -> StreamMismatch {
         let mut replaced = self.replaced.subscribe();
-        // The sender lives in this very value.
-        let found = replaced.wait_for(Option::is_some).await;
-        found.ok().and_then(|found| found.clone()).unwrap_or_default()
+        loop {
+            if let Some(mismatch) = replaced.borrow_and_update().clone() {
+                return mismatch;
+            }
+            // The sender lives in this very value.
+            let _ = replaced.changed().await;
+        }
     }
 
     fn failed(&self, request: &'static str, fault: &Fault) {
         self.count(request, outcome(fault.kind));
-        if fault.kind == FaultKind::StreamReplaced {
+        if let (FaultKind::StreamReplaced, Some(mismatch)) = (fault.kind, fault.mismatch()) {
             // The worker ends with this error, which says it once.
-            self.replaced.send_replace(Some(fault.to_string()));
+            self.replaced.send_replace(Some(mismatch.clone()));
             return;
         }
         // An iterator that is too old is a matter of course.

@@ -29,7 +29,7 @@ use crate::config::WorkerConfig;
 use crate::control::Control;
 use crate::events::WorkerEvent;
 use crate::message::Message;
-use crate::ports::{LeaseStore, StreamReader};
+use crate::ports::{LeaseStore, StreamMismatch, StreamReader};
 use crate::processor::ProcessorFactory;
 use crate::request::CheckpointWritten;
 use crate::syncer::{self, Syncer};
@@ -206,7 +206,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
                 biased;
                 Some(finished) = self.requests.join_next() => self.finished(finished),
                 Some(ended) = self.consumers.join_next_with_id(), if !self.consumers.is_empty() => self.consumer_ended(ended),
-                said = &mut replaced => return Err(self.stop_at_once(said).await),
+                mismatch = &mut replaced => return Err(self.stop_at_once(mismatch).await),
                 Some(message) = self.inbox.recv() => self.message(message),
                 () = clock::sleep_until(wake) => {}
             }
@@ -369,14 +369,14 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
     }
 
     /// The stream is another one: nothing is written any more, not even that this worker leaves.
-    async fn stop_at_once(&mut self, said: String) -> Error {
+    async fn stop_at_once(&mut self, mismatch: StreamMismatch) -> Error {
         self.requests.shutdown().await;
         for held in self.holds.values() {
             held.control.stop(StopReason::Lost);
         }
         self.holds.clear();
         self.rest().await;
-        Error::StreamReplaced(said)
+        Error::StreamReplaced(mismatch)
     }
 
     /// Nobody is heard any more; whoever waits for an answer is told so, and the processors hear how it ended.

@@ -72,6 +72,7 @@
 //! `fetch` reads ahead, `unfold` and `aggregate` make user records of what was read, `call` calls the processor;
 //! `syncer` keeps the lease rows in line with the shards of the stream.
 
+pub mod adoption;
 mod aggregate;
 mod board;
 mod bucket;
@@ -106,7 +107,7 @@ pub use poison::{Poison, PoisonAction};
 pub use processor::{ProcessorError, ProcessorFactory, Record, RecordBatch, RecordProcessor, ShardStart};
 pub use worker::{Ended, Error, HoldState, HoldStatus, NotHeld, Stall, Status, Worker, WorkerBuilder, WorkerHandle};
 
-pub use kinex_core::id::{Epoch, HashRange, Incarnation, SequenceNumber, ShardId, WorkerId};
+pub use kinex_core::id::{Epoch, HashRange, Incarnation, SequenceNumber, ShardId, StreamIdentity, WorkerId};
 pub use kinex_core::lease::{Checkpoint, Position};
 pub use kinex_core::member::{Config as ProtocolConfig, StopReason};
 pub use kinex_core::worker::{Departure, RenewalMode};

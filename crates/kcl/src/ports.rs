@@ -7,7 +7,7 @@ use std::fmt;
 use std::future::Future;
 
 use bytes::Bytes;
-use kinex_core::id::{HashRange, SequenceNumber, ShardId, WorkerId};
+use kinex_core::id::{HashRange, SequenceNumber, ShardId, StreamIdentity, WorkerId};
 use kinex_core::lease::{Lease, LeaseWrite};
 use kinex_core::member::Written;
 use kinex_core::shard_map::Shard;
@@ -29,7 +29,7 @@ pub enum FaultKind {
     /// The table or the stream does not exist (any more).
     Missing,
     /// The stream was deleted, and another one has its name: positions in the old one mean nothing there. Only a person
-    /// can tell what is to become of the leases.
+    /// can tell what is to become of the leases. Made by [`Fault::stream_replaced`].
     StreamReplaced,
     /// The iterator is too old: get a new one behind the last record that was delivered.
     IteratorExpired,
@@ -55,6 +55,49 @@ pub struct Fault {
     pub source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+impl Fault {
+    /// A request found that another stream has taken the name of the one that is read.
+    pub fn stream_replaced(request: impl Into<String>, mismatch: StreamMismatch) -> Self {
+        Self {
+            kind: FaultKind::StreamReplaced,
+            request: request.into(),
+            message: mismatch.to_string(),
+            source: Some(Box::new(mismatch)),
+        }
+    }
+
+    /// Which stream the leases belong to and which one was found, where that is what went wrong.
+    pub fn mismatch(&self) -> Option<&StreamMismatch> {
+        self.source.as_ref()?.downcast_ref()
+    }
+}
+
+/// The leases belong to another stream than the one that was found, maybe to an earlier one of the same name.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct StreamMismatch {
+    /// The stream that the leases belong to.
+    pub bound: StreamIdentity,
+    /// The stream that was found.
+    pub found: StreamIdentity,
+}
+
+impl fmt::Display for StreamMismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bound, found } = self;
+        if bound.arn == found.arn {
+            write!(
+                f,
+                "the leases belong to the stream {bound}; that one was deleted, and the one that has its name now was \
+                 created at {}",
+                found.created()
+            )?;
+        } else {
+            write!(f, "the leases belong to the stream {bound}, not to {found}")?;
+        }
+        f.write_str(": choose another application name, or delete the tables to start anew")
+    }
+}
+
 /// All lease rows, and those that could not be read.
 #[derive(Clone, Debug, Default)]
 pub struct LeaseScan {
@@ -73,9 +116,10 @@ pub struct LeaseScan {
 /// of [`LeaseWrite::apply`] or [`WorkerWrite::apply`]; attributes that the library does not know survive it.
 /// After [`FaultKind::Unreachable`] and [`FaultKind::Service`] a write may have happened.
 pub trait LeaseStore: Send + Sync + 'static {
-    /// Ties the tables to this stream unless they are tied to one already, and returns the one that they are tied to. The
-    /// text is [`StreamReader::stream_identity`]'s.
-    fn bind(&self, stream: &str) -> impl Future<Output = Result<String, Fault>> + Send;
+    /// The stream that the tables are tied to; `None` before anybody tied them.
+    fn bound(&self) -> impl Future<Output = Result<Option<StreamIdentity>, Fault>> + Send;
+    /// Ties the tables to this stream unless they are tied to one already, and returns the one that they are tied to.
+    fn bind(&self, stream: &StreamIdentity) -> impl Future<Output = Result<StreamIdentity, Fault>> + Send;
     /// Every lease row: all pages, or an error.
     fn leases(&self) -> impl Future<Output = Result<LeaseScan, Fault>> + Send;
     /// One lease row.
@@ -162,8 +206,8 @@ pub struct ReadBatch {
 /// Once another stream has taken the name of the one that was read first, every request but [`Self::read`] fails with
 /// [`FaultKind::StreamReplaced`], and an iterator that was given out before reads nothing of the other one.
 pub trait StreamReader: Send + Sync + 'static {
-    /// Which stream it is: a text that tells it from every other one, one of the same name too.
-    fn stream_identity(&self) -> impl Future<Output = Result<String, Fault>> + Send;
+    /// Which stream it is.
+    fn stream_identity(&self) -> impl Future<Output = Result<StreamIdentity, Fault>> + Send;
     /// Whether Kinesis places records by their keys, so that a record of an aggregate whose key belongs to another shard
     /// was meant for that one and comes again. A stream with the record distribution `AUTO` does not. The answer is no
     /// older than the question, or than a minute where the distribution cannot have changed.

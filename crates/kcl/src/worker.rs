@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::adoption::ForeignLease;
 use crate::board::Board;
 use crate::call::panic_text;
 use crate::clock;
@@ -19,7 +20,7 @@ use crate::config::{ConfigError, WorkerConfig};
 use crate::driver;
 use crate::events::{Events, WorkerEvent};
 use crate::message::Message;
-use crate::ports::{LeaseStore, StreamReader};
+use crate::ports::{LeaseStore, StreamMismatch, StreamReader};
 use crate::processor::ProcessorFactory;
 use crate::progress::Progress;
 
@@ -176,19 +177,15 @@ pub enum Error {
         mine: RenewalMode,
     },
     /// The tables hold the leases of another stream, maybe of an earlier one of the same name. Nothing was written.
-    #[error(
-        "the leases belong to the stream {bound}, not to {mine}: choose another application name, or delete the tables to \
-         start anew"
-    )]
-    StreamDiffers {
-        /// The stream of the tables.
-        bound: String,
-        /// The stream that this worker was given.
-        mine: String,
-    },
-    /// The stream was deleted while it was read, and another one of its name was made. No checkpoint was written since.
-    #[error("{0}")]
-    StreamReplaced(String),
+    #[error(transparent)]
+    StreamDiffers(StreamMismatch),
+    /// A table that nobody had tied to a stream holds the leases of another one. Nothing was written.
+    #[error(transparent)]
+    LeasesOfAnotherStream(ForeignLease),
+    /// The stream was deleted while it was read, and another one of its name was made. Nothing was written since that was
+    /// found.
+    #[error(transparent)]
+    StreamReplaced(StreamMismatch),
     /// The tables or the stream are not there, or not for these credentials. The worker makes no table: see the store.
     #[error("cannot start: {0}")]
     Start(crate::ports::Fault),

@@ -30,12 +30,17 @@ async fn a_worker_whose_stream_is_made_again_ends_with_one_error_and_mixes_nothi
     })
     .await;
     let before: Vec<_> = script.store.lease_rows();
+    let bound = script.store.bound().await.expect("the tables answer");
     script.stream.replace(2);
     for number in 0..20 {
         script.stream.put(&format!("key-{number}"), "new");
     }
     let error = error_of(worker).await;
-    assert!(matches!(error, Error::StreamReplaced(_)), "{error}");
+    let Error::StreamReplaced(mismatch) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(Some(mismatch.bound), bound, "the stream of the tables");
+    assert_eq!(mismatch.found, script.stream.identity(), "the one that is there now");
     assert!(
         !script.diary.times().contains_key("new"),
         "nothing of the new stream is read"
@@ -56,11 +61,35 @@ async fn tables_of_another_stream_are_refused_before_anything_is_written() {
     let (leases, workers) = (script.store.lease_rows(), script.store.worker_rows());
     script.stream = MemoryStream::new(2);
     let error = error_of(script.start("worker-1")).await;
-    assert!(matches!(error, Error::StreamDiffers { .. }), "{error}");
+    assert!(matches!(error, Error::StreamDiffers(_)), "{error}");
     assert_eq!(
         (script.store.lease_rows(), script.store.worker_rows()),
         (leases, workers)
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn table_of_another_stream_that_nobody_tied_to_it_is_refused_and_never_written() {
+    let script = Script::new(2);
+    let row = Lease {
+        owner: Some("java".into()),
+        counter: 40,
+        // The whole stream is one shard there.
+        hash_range: Some(HashRange::FULL),
+        ..Lease::unowned("shardId-000000000000".into(), Checkpoint::TrimHorizon, Epoch(0))
+    };
+    let written = script
+        .store
+        .write_lease(&LeaseWrite::Create(Box::new(row.clone())))
+        .await;
+    assert!(written.is_ok());
+    let error = error_of(script.start("worker-0")).await;
+    assert!(matches!(error, Error::LeasesOfAnotherStream(_)), "{error}");
+    assert_eq!(
+        (script.store.lease_rows(), script.store.worker_rows()),
+        (vec![row], Vec::new())
+    );
+    assert_eq!(script.store.bound().await.expect("the tables answer"), None);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,7 +12,9 @@ use common::{LIMIT, fast};
 use kinex_core::shard_map::Shard;
 use kinex_kcl::memory::{MemoryStore, MemoryStream};
 use kinex_kcl::ports::{Fault, RawRecord, ReadBatch, ReadFrom, ShardIterator, StreamReader};
-use kinex_kcl::{Checkpointer, ProcessorError, RecordBatch, RecordProcessor, SequenceNumber, ShardId, Worker};
+use kinex_kcl::{
+    Checkpointer, ProcessorError, RecordBatch, RecordProcessor, SequenceNumber, ShardId, StreamIdentity, Worker,
+};
 
 const SHARDS: usize = 20;
 const MEMORY_MAX: usize = 64 * 1024 * 1024;
@@ -24,8 +26,8 @@ struct Endless {
 }
 
 impl StreamReader for Endless {
-    async fn stream_identity(&self) -> Result<String, Fault> {
-        Ok("endless".to_owned())
+    async fn stream_identity(&self) -> Result<StreamIdentity, Fault> {
+        self.shape.stream_identity().await
     }
 
     async fn placed_by_key(&self) -> Result<bool, Fault> {

@@ -7,7 +7,7 @@ use kinex_aws::{Entry, FaultKind, Outcome, StreamStatus};
 use kinex_core::id::ShardId;
 use kinex_core::shard_map::Shard;
 use kinex_embedded::{Fault, Rule, Service};
-use kinex_kcl::ports::StreamReader;
+use kinex_kcl::ports::{ReadFrom, StreamReader};
 use tokio::task::JoinSet;
 
 use crate::bench::Bench;
@@ -191,15 +191,20 @@ async fn a_stream_made_anew_under_the_same_name_is_another_one() {
     streams.create("orders", 1).await.expect("create");
     let reader = bench.clients.reader("orders");
     let first = reader.identity().await.expect("identity");
-    reader.shards().await.expect("shards");
+    let shard = reader.shards().await.expect("shards").remove(0);
     streams.delete("orders").await.expect("delete");
     streams.delete("orders").await.expect("delete what is gone");
     assert_eq!(reader.shards().await.expect_err("gone").kind, FaultKind::Missing);
     streams.create("orders", 1).await.expect("create");
     let second = bench.clients.reader("orders").identity().await.expect("identity");
     assert_ne!(first, second);
-    let fault = reader.shards().await.expect_err("another one");
+    // The stream of now never had that number, and neither is it a shard whose records are gone.
+    let position = ReadFrom::At(shard.starts_at.clone());
+    let fault = reader.iterator(&shard.id, &position).await.expect_err("another one");
     assert_eq!(fault.kind, FaultKind::StreamReplaced, "{fault}");
+    let fault = reader.shards().await.expect_err("another one");
+    let mismatch = fault.mismatch().expect("both streams");
+    assert_eq!((&mismatch.bound, &mismatch.found), (&first, &second));
 }
 
 #[tokio::test]

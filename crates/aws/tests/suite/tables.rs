@@ -3,8 +3,11 @@
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType as Type,
 };
-use kinex_aws::{FaultKind, StreamIdentity};
+use kinex_aws::{Entry, FaultKind, Outcome, StreamIdentity};
+use kinex_core::id::{Epoch, ShardId};
+use kinex_core::lease::{Checkpoint, Lease, LeaseWrite, Position};
 use kinex_embedded::{Fault, Rule, Service};
+use kinex_kcl::adoption::{Evidence, ForeignLease, foreign_lease};
 use kinex_kcl::ports::LeaseStore;
 use tokio::task::JoinSet;
 
@@ -160,4 +163,58 @@ async fn tables_belong_to_one_stream() {
     tables.bind(&stream(1)).await.expect("the same one");
     let fault = tables.bind(&stream(2)).await.expect_err("made anew");
     assert_eq!(fault.kind, FaultKind::Invalid, "{fault}");
+    assert_eq!(
+        fault.message,
+        "the leases belong to the stream arn:aws:kinesis:us-east-1:000000000000:stream/orders created at \
+         1970-01-01T00:00:00.001Z; that one was deleted, and the one that has its name now was created at \
+         1970-01-01T00:00:00.002Z: choose another application name, or delete the tables to start anew"
+    );
+    let clicks = StreamIdentity {
+        arn: "arn:aws:kinesis:us-east-1:000000000000:stream/clicks".into(),
+        created_millis: 1,
+    };
+    let fault = tables.bound_to(&clicks).await.expect_err("of another name");
+    assert!(fault.message.contains("stream/orders created at"), "{fault}");
+    assert!(
+        fault
+            .message
+            .contains("not to arn:aws:kinesis:us-east-1:000000000000:stream/clicks"),
+        "{fault}"
+    );
+}
+
+/// Rows as the Java library leaves them: nothing says which stream they are of.
+#[tokio::test]
+async fn leases_of_another_stream_are_known_by_their_checkpoints() {
+    let bench = Bench::start().await;
+    let streams = bench.clients.streams();
+    let mut checkpoints = Vec::new();
+    for stream in ["clicks", "orders", "later"] {
+        streams.create(stream, 2).await.expect("create");
+        let entry = Entry {
+            key: "k".into(),
+            explicit_hash_key: Some(0),
+            data: "x".into(),
+        };
+        let outcomes = bench.clients.sender(stream).put_records(&[entry]).await.expect("put");
+        let Outcome::Taken { sequence, .. } = &outcomes[0] else {
+            panic!("{outcomes:?}");
+        };
+        checkpoints.push(sequence.clone());
+    }
+    let reader = bench.clients.reader("orders");
+    for (checkpoint, foreign) in checkpoints.into_iter().zip([true, false, true]) {
+        let (store, _) = bench.store().await;
+        let position = Position {
+            sequence: checkpoint.clone(),
+            sub: 0,
+        };
+        let key = ShardId::from("shardId-000000000000");
+        let row = Lease::unowned(key.clone(), Checkpoint::At(position), Epoch(0));
+        let written = store.write_lease(&LeaseWrite::Create(Box::new(row))).await;
+        assert!(written.is_ok());
+        let found = foreign_lease(&store, &reader).await.expect("both answer");
+        let evidence = Evidence::Checkpoint(checkpoint);
+        assert_eq!(found, foreign.then_some(ForeignLease { key, evidence }));
+    }
 }

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use kinex_aws::{FaultKind, StreamStatus};
+use kinex_aws::{Fault, FaultKind, Leases, StreamStatus, StreamSummary};
+use kinex_kcl::adoption::foreign_lease;
 use kinex_kcl::ports::LeaseStore;
 use serde::Serialize;
 
@@ -44,11 +45,7 @@ pub(crate) async fn start(args: &StartArgs) -> anyhow::Result<Code> {
         .ensure()
         .await
         .map_err(|fault| at.explain(fault))?;
-    at.clients
-        .tables(&at.application)
-        .bound_to(&stream.identity)
-        .await
-        .map_err(|fault| at.explain(fault))?;
+    of_this_stream(&at, &stream).await?;
     eprintln!(
         "stream {} is {:?} with {} open shards at {}",
         stream.name, stream.status, stream.open_shards, at.label
@@ -154,17 +151,13 @@ async fn stream(at: &Connected) -> anyhow::Result<String> {
 
 /// What every consumer will refuse: leases of another stream, maybe of an earlier one of the same name.
 async fn leases(at: &Connected) -> anyhow::Result<String> {
-    let (streams, tables) = (at.clients.streams(), at.clients.tables(&at.application));
+    let streams = at.clients.streams();
     let stream = match streams.describe(&at.stream).await {
         Ok(stream) => stream,
         Err(fault) if fault.kind == FaultKind::Missing => return Ok("no stream to hold them against".to_owned()),
         Err(fault) => return Err(at.explain(fault)),
     };
-    match tables.bound_to(&stream.identity).await {
-        Ok(()) => {}
-        Err(fault) if fault.kind == FaultKind::Missing => return Ok("none yet".to_owned()),
-        Err(fault) => return Err(at.explain(fault)),
-    }
+    of_this_stream(at, &stream).await?;
     let scan = match at.clients.leases(&at.application).leases().await {
         Ok(scan) => scan,
         Err(fault) if fault.kind == FaultKind::Missing => return Ok("none yet".to_owned()),
@@ -182,6 +175,35 @@ async fn leases(at: &Connected) -> anyhow::Result<String> {
         let _ = write!(said, ", {} that cannot be read", scan.unreadable.len());
     }
     Ok(said)
+}
+
+/// Fails with what every consumer would end with: the leases are those of another stream.
+async fn of_this_stream(at: &Connected, stream: &StreamSummary) -> anyhow::Result<()> {
+    let leases = at.clients.leases(&at.application);
+    let fault = match leases.bound().await {
+        Ok(Some(_)) => at
+            .clients
+            .tables(&at.application)
+            .bound_to(&stream.identity)
+            .await
+            .err(),
+        // A lease table of the Java library has no workers' table beside it.
+        Ok(None) => foreign(at, &leases).await?,
+        Err(fault) if fault.kind == FaultKind::Missing => foreign(at, &leases).await?,
+        Err(fault) => Some(fault),
+    };
+    fault.map_or(Ok(()), |fault| Err(at.explain(fault)))
+}
+
+async fn foreign(at: &Connected, leases: &Leases) -> anyhow::Result<Option<Fault>> {
+    match foreign_lease(leases, &at.clients.reader(&at.stream)).await {
+        Ok(None) => Ok(None),
+        Ok(Some(foreign)) => Err(Stop::usage(format!("table {} at {}", at.application, at.label))
+            .source(foreign)
+            .into()),
+        Err(fault) if fault.kind == FaultKind::Missing => Ok(None),
+        Err(fault) => Ok(Some(fault)),
+    }
 }
 
 async fn tables(at: &Connected) -> anyhow::Result<String> {

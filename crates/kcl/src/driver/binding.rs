@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use super::Setup;
+use crate::adoption::foreign_lease;
 use crate::message::Message;
-use crate::ports::{Fault, FaultKind, LeaseStore, StreamReader};
+use crate::ports::{Fault, FaultKind, LeaseStore, StreamMismatch, StreamReader};
+use crate::request::SCAN;
 use crate::worker::Error;
 
 /// The pause after the first failure that may pass; it doubles up to [`PAUSE_MAX`].
@@ -28,17 +30,21 @@ pub(super) async fn bind<S: LeaseStore, R: StreamReader, F>(setup: &mut Setup<S,
     let mut pause = PAUSE;
     loop {
         match once(setup).await {
-            Ok((mine, bound)) if mine == bound => return Ok(Bound::Stream),
-            Ok((mine, bound)) => return Err(Error::StreamDiffers { bound, mine }),
-            Err(fault) => match fault.kind {
+            Ok(()) => return Ok(Bound::Stream),
+            Err(Refusal::Final(error)) => return Err(error),
+            Err(Refusal::Fault(fault)) => match fault.kind {
                 FaultKind::Throttled
                 | FaultKind::Unreachable
                 | FaultKind::Service
                 | FaultKind::Incomplete
                 | FaultKind::Rejected => {}
-                FaultKind::StreamReplaced => return Err(Error::StreamReplaced(fault.to_string())),
-                FaultKind::Missing | FaultKind::Denied | FaultKind::Invalid | FaultKind::IteratorExpired => {
-                    return Err(Error::Start(fault));
+                FaultKind::StreamReplaced
+                | FaultKind::Missing
+                | FaultKind::Denied
+                | FaultKind::Invalid
+                | FaultKind::IteratorExpired => {
+                    let replaced = fault.mismatch().cloned().map(Error::StreamReplaced);
+                    return Err(replaced.unwrap_or(Error::Start(fault)));
                 }
             },
         }
@@ -49,15 +55,40 @@ pub(super) async fn bind<S: LeaseStore, R: StreamReader, F>(setup: &mut Setup<S,
     }
 }
 
-/// The stream, and the one that the tables are tied to.
-async fn once<S: LeaseStore, R: StreamReader, F>(setup: &Setup<S, R, F>) -> Result<(String, String), Fault> {
+/// Why the leases are not those of the stream, as far as can be told.
+enum Refusal {
+    /// A request failed.
+    Fault(Fault),
+    /// They are not.
+    Final(Error),
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Self {
+        Self::Fault(fault)
+    }
+}
+
+async fn once<S: LeaseStore, R: StreamReader, F>(setup: &Setup<S, R, F>) -> Result<(), Refusal> {
     let (board, within) = (&setup.board, setup.config.request_timeout);
-    let mine = board
+    let found = board
         .ask("stream-identity", None, within, setup.stream.stream_identity())
         .await?;
-    let bound = board.ask("bind", None, within, setup.store.bind(&mine)).await?;
+    let bound = match board.ask("bound", None, within, setup.store.bound()).await? {
+        Some(bound) => bound,
+        None => {
+            let rows = foreign_lease(&*setup.store, &*setup.stream);
+            if let Some(foreign) = board.ask("foreign-lease", None, within * SCAN, rows).await? {
+                return Err(Refusal::Final(Error::LeasesOfAnotherStream(foreign)));
+            }
+            board.ask("bind", None, within, setup.store.bind(&found)).await?
+        }
+    };
     board.count("bind", "ok");
-    Ok((mine, bound))
+    if found == bound {
+        return Ok(());
+    }
+    Err(Refusal::Final(Error::StreamDiffers(StreamMismatch { bound, found })))
 }
 
 /// Waits, and says whether the worker was asked to leave meanwhile.

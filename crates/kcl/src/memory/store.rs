@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use kinex_core::id::{ShardId, WorkerId};
+use kinex_core::id::{ShardId, StreamIdentity, WorkerId};
 use kinex_core::lease::{Lease, LeaseWrite, Refused};
 use kinex_core::member::Written;
 use kinex_core::worker::{Group, RenewalMode, WorkerRefused, WorkerRow, WorkerWrite};
@@ -40,7 +40,7 @@ struct Tables {
     workers: BTreeMap<WorkerId, WorkerRow>,
     group: Option<Group>,
     /// The stream that the tables are tied to.
-    stream: Option<String>,
+    stream: Option<StreamIdentity>,
     /// Rows that cannot be read, with the reason.
     spoiled: BTreeMap<ShardId, String>,
 }
@@ -121,8 +121,13 @@ impl MemoryStore {
 }
 
 impl LeaseStore for MemoryStore {
-    async fn bind(&self, stream: &str) -> Result<String, Fault> {
-        let bind = |tables: &mut Tables| tables.stream.get_or_insert_with(|| stream.to_owned()).clone();
+    async fn bound(&self) -> Result<Option<StreamIdentity>, Fault> {
+        let bound = |tables: &mut Tables| tables.stream.clone();
+        self.answer("bound".to_owned(), bound).await
+    }
+
+    async fn bind(&self, stream: &StreamIdentity) -> Result<StreamIdentity, Fault> {
+        let bind = |tables: &mut Tables| tables.stream.get_or_insert_with(|| stream.clone()).clone();
         self.answer("bind".to_owned(), bind).await
     }
 

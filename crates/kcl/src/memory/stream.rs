@@ -6,13 +6,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use kinex_core::id::{HashRange, SequenceNumber, ShardId};
+use kinex_core::id::{HashRange, SequenceNumber, ShardId, StreamIdentity};
 use kinex_core::lease::Position;
 use kinex_core::shard_map::Shard;
 
 use crate::aggregate::hash_key;
 use crate::config::READ_BYTES_MAX;
-use crate::ports::{ChildShard, Fault, FaultKind, RawRecord, ReadBatch, ReadFrom, ShardIterator, StreamReader};
+use crate::ports::{
+    ChildShard, Fault, FaultKind, RawRecord, ReadBatch, ReadFrom, ShardIterator, StreamMismatch, StreamReader,
+};
 
 /// A stream.
 ///
@@ -25,9 +27,9 @@ pub struct MemoryStream {
 
 struct State {
     /// Tells this stream from the one that had its name before.
-    identity: String,
+    identity: StreamIdentity,
     /// The stream that the first request found; every later one is held against it.
-    read: Option<String>,
+    read: Option<StreamIdentity>,
     /// Whether records are placed by their keys.
     keyed: bool,
     /// How every listing fails.
@@ -81,6 +83,11 @@ impl MemoryStream {
         Self {
             state: Arc::new(Mutex::new(State::new(shards))),
         }
+    }
+
+    /// Which stream it is now, whichever was read first.
+    pub fn identity(&self) -> StreamIdentity {
+        self.state().identity.clone()
     }
 
     /// Deletes the stream and makes another one of its name, with this many shards of equal width.
@@ -247,7 +254,10 @@ impl State {
     fn new(shards: usize) -> Self {
         assert!(shards > 0, "a stream has at least one shard");
         let mut state = Self {
-            identity: uuid::Uuid::new_v4().to_string(),
+            identity: StreamIdentity {
+                arn: format!("memory:{}", uuid::Uuid::new_v4()),
+                created_millis: wall_millis(),
+            },
             read: None,
             keyed: true,
             listings_failing: None,
@@ -284,11 +294,11 @@ impl State {
         if *first == self.identity {
             return Ok(());
         }
-        Err(fault(
-            FaultKind::StreamReplaced,
-            request,
-            "another stream has this name now",
-        ))
+        let mismatch = StreamMismatch {
+            bound: first.clone(),
+            found: self.identity.clone(),
+        };
+        Err(Fault::stream_replaced(request, mismatch))
     }
 
     fn log(&mut self, shard: &ShardId) -> &mut Log {
@@ -372,7 +382,7 @@ impl State {
 }
 
 impl StreamReader for MemoryStream {
-    async fn stream_identity(&self) -> Result<String, Fault> {
+    async fn stream_identity(&self) -> Result<StreamIdentity, Fault> {
         tokio::task::yield_now().await;
         let mut state = self.state();
         state.same("identity")?;

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use kinex_aws::{Facts, Fault, FaultKind};
 use kinex_core::audit::{Delivery, Header, Term, TermEnd};
-use kinex_kcl::{CheckpointError, Checkpointer, Position, ShardId};
+use kinex_kcl::{CheckpointError, Checkpointer, DropReason, Position, ShardId};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -118,10 +118,10 @@ impl Entry {
     }
 
     /// Counts records that the processor of the term never gets.
-    fn dropped(&self, records: u64) {
+    fn dropped(&self, reason: DropReason, records: u64) {
         let mut state = self.state();
         state.version += 1;
-        state.term.dropped += records;
+        state.term.drop_records(reason.as_str(), records);
     }
 
     fn resume(&self) {
@@ -209,7 +209,7 @@ impl<R: Rows> Ledger<R> {
     }
 
     /// Counts records of a shard that no processor gets, in the term that reads it.
-    pub(crate) fn dropped(&self, shard: &ShardId, records: u64) {
+    pub(crate) fn dropped(&self, shard: &ShardId, reason: DropReason, records: u64) {
         let entries = self.snapshot().into_iter();
         let of_shard = entries.filter_map(|entry| {
             let epoch = {
@@ -219,7 +219,7 @@ impl<R: Rows> Ledger<R> {
             Some((epoch?, entry))
         });
         if let Some((_, entry)) = of_shard.max_by_key(|(epoch, _)| *epoch) {
-            entry.dropped(records);
+            entry.dropped(reason, records);
         }
     }
 

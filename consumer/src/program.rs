@@ -303,7 +303,10 @@ async fn count(
 
 /// What no processor sees has its place in the audit all the same.
 fn audit(ledger: &Ledger<Facts>, event: &WorkerEvent) {
-    if let WorkerEvent::RecordsDropped { shard, records, .. } = event {
-        ledger.dropped(shard, *records);
+    if let WorkerEvent::RecordsDropped {
+        shard, reason, records, ..
+    } = event
+    {
+        ledger.dropped(shard, *reason, *records);
     }
 }

@@ -2,6 +2,10 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail as tests do")]
 
+#[path = "../../crates/kcl/tests/common/aggregate.rs"]
+#[allow(unreachable_pub, reason = "the tests of another crate use it as well")]
+mod aggregate;
+
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -346,6 +350,30 @@ async fn throttling_and_lost_answers_lose_nothing() {
         (0, 0, 0),
         "{records:?}"
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn dropped_records_are_in_the_metrics_and_in_the_audit_by_reason() {
+    let world = World::start().await;
+    let keys: Vec<String> = (0..20).map(|number| format!("key-{number}")).collect();
+    let users: Vec<_> = keys.iter().map(|key| (key.as_str(), "{}")).collect();
+    // Some of its records belong to other shards, whatever shard it is in.
+    let entry = kinex_aws::Entry {
+        key: "k".to_owned(),
+        explicit_hash_key: Some(0),
+        data: aggregate::sealed(&aggregate::message(&users)),
+    };
+    world.clients.sender(STREAM).put_records(&[entry]).await.unwrap();
+    let consumer = world.consumer("pod-0", &[]).start();
+    let whose = "application=\"orders-leases\",worker=\"pod-0\"";
+    consumer
+        .metrics(&format!(
+            "kinex_records_dropped_total{{{whose},reason=\"out-of-range\"}} 20\n"
+        ))
+        .await;
+    consumer.leave().await.0.unwrap();
+    let records = world.judge().await;
+    assert_eq!(records.dropped, [("out-of-range".to_owned(), 20)].into(), "{records:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

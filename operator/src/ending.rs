@@ -64,7 +64,7 @@ pub(crate) async fn keep(
     if overruled(scene, spec, status, now).is_some() {
         return Ok(());
     }
-    let records = scene.last_audit.and_then(outcome::audited);
+    let records = scene.last_audit.clone().and_then(outcome::audited);
     let facts = Facts {
         endpoint: scene.key.endpoint.clone(),
         records,
@@ -92,7 +92,7 @@ pub(crate) async fn keep(
 /// The status of a run whose verdict its last audit contradicts.
 pub(crate) fn overruled(scene: &Scene, spec: &Spec, status: &Status, now: Timestamp) -> Option<Status> {
     let world = World {
-        records: last_audit(scene.last_audit?, now),
+        records: last_audit(scene.last_audit.clone()?, now),
         ..scene.seen.clone().unwrap_or_default()
     };
     overrule(spec, status, &world, now)

@@ -29,6 +29,10 @@ pub type Source = String;
 /// A lane of a source; all records of one lane have the same hash key, so that a shard keeps them in order.
 pub type Lane = u32;
 
+/// How many records were read and given to no processor, by the reason, such as `out-of-range` for those of an aggregate
+/// that was meant for another shard. They have no number here: whether they are missing as well is another question.
+pub type Dropped = BTreeMap<String, u64>;
+
 /// What a term delivered of one lane.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tally {
@@ -117,9 +121,9 @@ pub struct Term {
     /// Records without a header: delivered, and outside the audit.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub foreign: u64,
-    /// Records that no processor got, as those of an aggregate that was meant for another shard.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub dropped: u64,
+    /// Records that were read and that no processor got, by the reason: [`Dropped`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dropped: Dropped,
     /// What was delivered, per source and lane.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lanes: BTreeMap<Source, BTreeMap<Lane, Tally>>,
@@ -139,9 +143,14 @@ impl Term {
             seen_ms: now_ms,
             end: None,
             foreign: 0,
-            dropped: 0,
+            dropped: Dropped::new(),
             lanes: BTreeMap::new(),
         }
+    }
+
+    /// Counts records that were dropped.
+    pub fn drop_records(&mut self, reason: &str, records: u64) {
+        *self.dropped.entry(reason.to_owned()).or_default() += records;
     }
 
     /// The id of the row.

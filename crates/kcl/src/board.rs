@@ -79,7 +79,7 @@ impl Board {
     /// Reports records that no processor gets. The log has a line for each reason every ten seconds.
     pub(crate) fn dropped(&self, shard: &ShardId, reason: DropReason, records: u64, first: Position, last: Position) {
         if let Some(unlogged) = self.drop_due(reason, records, clock::now()) {
-            crate::log::dropped(shard, reason.as_str(), records, unlogged);
+            crate::log::dropped(shard, reason.as_str(), records, &first, &last, unlogged);
         }
         self.events.tell_quietly(WorkerEvent::RecordsDropped {
             shard: shard.clone(),

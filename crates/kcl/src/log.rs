@@ -1,6 +1,7 @@
 //! Events as log lines. Nothing from a record's payload or key is ever logged.
 
 use kinex_core::id::ShardId;
+use kinex_core::lease::Position;
 use tracing::{debug, error, info, warn};
 
 use crate::events::WorkerEvent;
@@ -12,8 +13,15 @@ pub(crate) fn failure(fault: &Fault, unlogged: u64) {
 }
 
 /// Records that no processor gets, with how many more were dropped without a line since the last one.
-pub(crate) fn dropped(shard: &ShardId, reason: &'static str, records: u64, unlogged: u64) {
-    warn!(%shard, reason, records, unlogged, "records dropped: no processor gets them");
+pub(crate) fn dropped(
+    shard: &ShardId,
+    reason: &'static str,
+    records: u64,
+    first: &Position,
+    last: &Position,
+    unlogged: u64,
+) {
+    warn!(%shard, reason, records, %first, %last, unlogged, "records dropped: no processor gets them");
 }
 
 /// ERROR needs a person, WARN is unexpected but went on, INFO is a change of state, DEBUG a round.
@@ -21,7 +29,6 @@ pub(crate) fn event(event: &WorkerEvent) {
     match event {
         WorkerEvent::ShardHalted { .. } => error!(?event, "shard halted"),
         WorkerEvent::ShardFailing { .. } => error!(?event, "processor fails every time"),
-        WorkerEvent::RecordsDropped { .. } => warn!(?event, "records dropped"),
         WorkerEvent::ProcessorSlow { .. } => warn!(?event, "processor is slow"),
         WorkerEvent::ProcessorFailed { .. }
         | WorkerEvent::DrainTimedOut { .. }
@@ -45,6 +52,8 @@ pub(crate) fn event(event: &WorkerEvent) {
         WorkerEvent::Planned { .. }
         | WorkerEvent::Conflict { .. }
         | WorkerEvent::Checkpointed { .. }
-        | WorkerEvent::OutOfRange { .. } => debug!(?event),
+        | WorkerEvent::OutOfRange { .. }
+        // Logged by `dropped`.
+        | WorkerEvent::RecordsDropped { .. } => debug!(?event),
     }
 }

@@ -384,6 +384,7 @@ impl Audit {
             missing: due.map_or(0, |(_, rows)| judge(rows, &self.terms).missing),
             duplicates: all.duplicates,
             reordered: all.reordered,
+            dropped: all.dropped,
         }
     }
 }
@@ -405,6 +406,7 @@ pub fn last_audit(found: Records, now: Timestamp) -> RecordFacts {
         missing,
         duplicates,
         reordered,
+        dropped,
     } = found;
     RecordFacts {
         produced,
@@ -412,6 +414,7 @@ pub fn last_audit(found: Records, now: Timestamp) -> RecordFacts {
         missing,
         duplicates,
         reordered,
+        dropped,
         judged_to: Some(now),
     }
 }

@@ -89,14 +89,17 @@ pub fn audited(found: kinex_core::audit::Records) -> Option<Records> {
         missing,
         duplicates,
         reordered,
+        dropped,
     } = found;
-    (found != Default::default()).then_some(Records {
+    Some(Records {
         produced,
         delivered,
         missing,
         duplicates,
         reordered,
+        dropped,
     })
+    .filter(|found| *found != Records::default())
 }
 
 /// How many runnable leases each live worker reads; workers with none are included.

@@ -74,6 +74,7 @@ fn a_scrape_shows_the_last_status_of_each_experiment() {
             missing: 2,
             duplicates: 1,
             reordered: 0,
+            dropped: std::collections::BTreeMap::new(),
             judged_to: None,
         },
     );

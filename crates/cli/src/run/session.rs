@@ -467,7 +467,7 @@ impl Session {
                 .message
                 .get_or_insert_with(|| "the run could not go on".to_owned());
         }
-        if let Some(found) = records {
+        if let Some(found) = records.clone() {
             self.overrule(found);
         }
         let facts = Facts {

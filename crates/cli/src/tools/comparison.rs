@@ -6,7 +6,7 @@ use kinex_stage::text::slashed;
 
 use crate::output::{Shown, table};
 use kinex_stage::report::markdown::spread;
-use kinex_stage::report::summary::{Phase, Summary};
+use kinex_stage::report::summary::{Phase, Records, Summary};
 
 /// One line: what, in the first run, in the second, and the difference where there is one to compute.
 #[derive(Debug, Serialize)]
@@ -38,13 +38,15 @@ impl Comparison {
         for index in 0..a.phases.len().max(b.phases.len()) {
             phase(&mut lines, a.phases.get(index), b.phases.get(index));
         }
-        let records = |s: &Summary| s.records.unwrap_or_default();
+        let records = |s: &Summary| s.records.clone().unwrap_or_default();
         let (ra, rb) = (records(a), records(b));
         let count = |what: &str, a: u64, b: u64| number(what, Some(a as f64), Some(b as f64));
         lines.push(count("records produced", ra.produced, rb.produced));
         lines.push(count("records missing", ra.missing, rb.missing));
         lines.push(count("records duplicates", ra.duplicates, rb.duplicates));
         lines.push(count("records reordered", ra.reordered, rb.reordered));
+        let dropped = |r: &Records| r.dropped.values().sum::<u64>();
+        lines.push(count("records dropped", dropped(&ra), dropped(&rb)));
         let mut apis: Vec<_> = a.requests.keys().chain(b.requests.keys()).collect();
         apis.sort();
         apis.dedup();

@@ -210,7 +210,33 @@ fn model(acknowledged: &[(Lane, u64)], deliveries: &[(u64, Lane, u64)]) -> Recor
         missing: sent.difference(&seen).count() as u64,
         duplicates: (deliveries.len() - seen.len()) as u64,
         reordered: reordered.count() as u64,
+        dropped: Dropped::new(),
     }
+}
+
+#[test]
+fn dropped_records_count_by_reason_unless_the_term_read_for_another_run() {
+    let sent = [producer(&[(0, vec![(0, 9)])])];
+    let mut mine = delivering(term("s", 1, 0), 0, &[0, 1]);
+    mine.drop_records("out-of-range", 5);
+    let older = mine.clone();
+    mine.drop_records("out-of-range", 2);
+    mine.drop_records("poison", 1);
+    mine.seen_ms += 1;
+    let mut nothing_delivered = term("t", 1, 0);
+    nothing_delivered.drop_records("poison", 3);
+    let mut of_another_run = term("u", 1, 0);
+    let header = Header {
+        source: "earlier/b".to_owned(),
+        lane: 0,
+        n: 0,
+    };
+    of_another_run.deliver(Some(&header), 1);
+    of_another_run.drop_records("poison", 100);
+    let records = judge(&sent, &[mine, older, nothing_delivered, of_another_run]);
+    let expected = [("out-of-range".to_owned(), 7), ("poison".to_owned(), 4)];
+    assert_eq!(records.dropped, Dropped::from(expected));
+    assert_eq!(records.missing, 8);
 }
 
 proptest! {
@@ -225,7 +251,7 @@ proptest! {
         }
         let terms = terms_of(&deliveries);
         let expected = model(&acknowledged, &deliveries);
-        prop_assert_eq!(judge(std::slice::from_ref(&row), &terms), expected);
+        prop_assert_eq!(judge(std::slice::from_ref(&row), &terms), expected.clone());
 
         // Neither the order of the rows, nor rows given twice or in an older state change it.
         let mut shuffled: Vec<Term> = terms.iter().rev().cloned().collect();

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Lane, ProducerRow, Ranges, Term};
+use super::{Dropped, Lane, ProducerRow, Ranges, Term};
 use crate::id::{Epoch, ShardId};
 
 /// What became of the records of the sources that were asked for. `produced - delivered == missing` always.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Records {
     /// Records that are surely in the stream: acknowledged, or seen by a consumer.
@@ -21,12 +21,15 @@ pub struct Records {
     pub duplicates: u64,
     /// First deliveries of a term behind a greater number of the same lane.
     pub reordered: u64,
+    /// What was read and given to no processor, by the reason.
+    pub dropped: Dropped,
 }
 
 /// Holds the terms against what the producers say.
 ///
 /// Only the sources that have a producer row count; what other runs left in the stream is no part of the question.
 /// The order of the rows does not matter, and a row given twice (or in an older state) counts once, in its newest state.
+/// Dropped records have no source: those of a term count unless it delivered records of other sources only.
 pub fn judge(producers: &[ProducerRow], terms: &[Term]) -> Records {
     let mut acknowledged: BTreeMap<(&str, Lane), Ranges> = BTreeMap::new();
     let sources: BTreeSet<&str> = producers.iter().map(|row| row.source.as_str()).collect();
@@ -41,7 +44,13 @@ pub fn judge(producers: &[ProducerRow], terms: &[Term]) -> Records {
 
     let mut seen: BTreeMap<(&str, Lane), Ranges> = BTreeMap::new();
     let (mut deliveries, mut reordered) = (0, 0);
+    let mut dropped = Dropped::new();
     for term in newest(terms).values() {
+        if term.lanes.is_empty() || term.lanes.keys().any(|source| sources.contains(source.as_str())) {
+            for (reason, records) in &term.dropped {
+                *dropped.entry(reason.clone()).or_default() += records;
+            }
+        }
         for (source, lanes) in term
             .lanes
             .iter()
@@ -67,6 +76,7 @@ pub fn judge(producers: &[ProducerRow], terms: &[Term]) -> Records {
         missing,
         duplicates: deliveries - delivered,
         reordered,
+        dropped,
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::timestamp::Timestamp;
+use crate::audit::Dropped;
 use crate::id::{Incarnation, ShardId, WorkerId};
 use crate::lease::Lease;
 use crate::shard_map::Shard;
@@ -142,6 +143,8 @@ pub struct RecordFacts {
     pub duplicates: u64,
     /// Delivered after a later one of the same lane.
     pub reordered: u64,
+    /// Read and given to no processor, by the reason.
+    pub dropped: Dropped,
     /// Every record that was sent before this time is delivered or counted as missing; `None`: nothing can be said yet.
     pub judged_to: Option<Timestamp>,
 }

@@ -445,13 +445,9 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             self.checkpointer.delivering(&last.position);
             self.checkpointer.processed(&last.position);
             self.board.progress(&self.hold, |progress| progress.in_hand(None));
-            self.board.tell(WorkerEvent::RecordsDropped {
-                shard: self.hold.key.clone(),
-                reason,
-                records: self.batch.as_ref().map_or(0, |batch| batch.records.len() as u64),
-                first: first.position.clone(),
-                last: last.position.clone(),
-            });
+            let records = self.batch.as_ref().map_or(0, |batch| batch.records.len() as u64);
+            let (first, last) = (first.position.clone(), last.position.clone());
+            self.board.dropped(&self.hold.key, reason, records, first, last);
         }
         Judgment::Skip
     }

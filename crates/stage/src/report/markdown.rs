@@ -124,10 +124,14 @@ pub fn settings_line(summary: &Summary) -> String {
 }
 
 fn records_line(records: &Records) -> String {
-    format!(
+    let mut line = format!(
         "records: {} produced, {} delivered, {} missing, {} duplicates, {} reordered",
         records.produced, records.delivered, records.missing, records.duplicates, records.reordered
-    )
+    );
+    for (reason, dropped) in &records.dropped {
+        line += &format!(", {dropped} dropped ({reason})");
+    }
+    line
 }
 
 fn markdown_table(header: &[&str], rows: &[Vec<String>]) -> String {

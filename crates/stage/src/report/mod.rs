@@ -46,4 +46,16 @@ mod tests {
         let summary: summary::Summary = serde_json::from_str(&files[0].1).unwrap();
         assert_eq!(summary, run.summary);
     }
+
+    #[test]
+    fn dropped_records_show_by_reason_in_every_report() {
+        let mut run = sample::recording();
+        let records = run.summary.records.as_mut().unwrap();
+        records.dropped = [("out-of-range".to_owned(), 310)].into();
+        let files = files(&run).unwrap();
+        for wanted in ["summary.json", "report.md", "report.html"] {
+            let (_, text) = files.iter().find(|(name, _)| *name == wanted).unwrap();
+            assert!(text.contains("out-of-range") && text.contains("310"), "{wanted}");
+        }
+    }
 }

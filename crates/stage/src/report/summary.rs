@@ -113,7 +113,7 @@ pub struct Phase {
 }
 
 /// The audit of the delivery.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Records {
     /// Accepted by the stream.
@@ -126,6 +126,9 @@ pub struct Records {
     pub duplicates: u64,
     /// Delivered after a later one of the same lane.
     pub reordered: u64,
+    /// Read and given to no processor, by the reason: `out-of-range`, `poison`, `dead-letter`.
+    #[serde(default)]
+    pub dropped: BTreeMap<String, u64>,
 }
 
 /// The children of the reshards.

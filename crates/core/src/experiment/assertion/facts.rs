@@ -112,6 +112,7 @@ impl Facts {
         set("records", "missing", int(records.missing));
         set("records", "duplicates", int(records.duplicates));
         set("records", "reordered", int(records.reordered));
+        set("records", "dropped", int(records.dropped.values().sum::<u64>()));
         set(
             "records",
             "unreadSecondsMax",

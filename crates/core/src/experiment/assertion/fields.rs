@@ -183,6 +183,12 @@ pub const FIELDS: &[Field] = &[
     ),
     field(
         "records",
+        "dropped",
+        Kind::Int,
+        "records that were read and given to no processor: out of their shard's range, or given up as poison",
+    ),
+    field(
+        "records",
         "unreadSecondsMax",
         Kind::Double,
         "the longest time that any runnable shard was read by nobody",

@@ -30,12 +30,15 @@ pub(crate) fn event(event: &WorkerEvent) {
         WorkerEvent::ShardHalted { .. } => error!(?event, "shard halted"),
         WorkerEvent::ShardFailing { .. } => error!(?event, "processor fails every time"),
         WorkerEvent::ProcessorSlow { .. } => warn!(?event, "processor is slow"),
+        WorkerEvent::BehindHorizon { shard, checkpoint } => warn!(
+            event = "BehindHorizon", %shard, ?checkpoint,
+            "retention has removed the record of the checkpoint, and with it any that came after it and were not read yet"
+        ),
         WorkerEvent::ProcessorFailed { .. }
         | WorkerEvent::DrainTimedOut { .. }
         | WorkerEvent::WindowLapsed { .. }
         | WorkerEvent::BatchCut { .. }
         | WorkerEvent::BadAggregate { .. }
-        | WorkerEvent::BehindHorizon { .. }
         | WorkerEvent::UnreadableLease { .. }
         | WorkerEvent::ForeignLeases { .. }
         | WorkerEvent::RequestFailed { .. } => warn!(?event),

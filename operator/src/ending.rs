@@ -64,10 +64,9 @@ pub(crate) async fn keep(
     if overruled(scene, spec, status, now).is_some() {
         return Ok(());
     }
-    let records = scene.last_audit.clone().and_then(outcome::audited);
     let facts = Facts {
         endpoint: scene.key.endpoint.clone(),
-        records,
+        records: scene.last_audit.clone(),
         requests: std::collections::BTreeMap::new(),
         samples: scene.samples.clone(),
     };

@@ -1,5 +1,5 @@
 //! Redrawing a text on a terminal: never more lines than the terminal has, and none longer than it is wide, or the top
-//! would scroll away and every redraw would leave another copy behind.
+//! would scroll away and every redraw would leave another copy behind. For `kinex run` and for `kinex monitor --watch`.
 
 use std::os::fd::AsFd;
 
@@ -32,12 +32,12 @@ impl Frame {
         }
         let mut lines = [head, body, tail].concat();
         while lines.len() > room {
-            let empty = lines.iter().position(String::is_empty);
+            let empty = lines.iter().position(|line| line.trim().is_empty());
             lines.remove(empty.unwrap_or(0));
         }
         lines
             .into_iter()
-            .map(|line| line.chars().take(columns).collect())
+            .map(|line| line.chars().take(columns).collect::<String>().trim_end().to_owned())
             .collect()
     }
 }
@@ -117,6 +117,18 @@ mod tests {
     #[test]
     fn a_line_is_cut_at_the_edge() {
         check(1, 24, 5, "head0|head1|body0||shard|verdi");
+    }
+
+    #[test]
+    fn blank_line_goes_first_and_no_line_ends_in_spaces() {
+        let frame = || Frame {
+            head: vec!["run  1 s".to_owned()],
+            body: vec!["  worker  ".to_owned()],
+            tail: vec!["  shards".to_owned(), "  ".to_owned()],
+        };
+        let drawn = |rows| Screen::default().redraw(frame(), (rows, 5));
+        assert_eq!(drawn(24), "run\n  wor\n  sha\n\n");
+        assert_eq!(drawn(3), "run\n  sha\n");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use kinex_core::audit;
 use kinex_core::experiment::{Action, Spec, Status, StepResult, StreamSummary, Timestamp, World};
 
 use crate::observe::Observer;
@@ -13,7 +14,7 @@ pub struct Facts {
     /// Where it ran.
     pub endpoint: String,
     /// What the audit found in the end.
-    pub records: Option<Records>,
+    pub records: Option<audit::Records>,
     /// Requests by API.
     pub requests: BTreeMap<String, u64>,
     /// The states in the order of time.
@@ -42,7 +43,7 @@ pub fn recording(spec: &Spec, status: &Status, world: &World, observer: &Observe
             message: status.message.clone(),
             phases: phases(spec, status),
             steps,
-            records: facts.records,
+            records: facts.records.and_then(audited),
             lineage: lineage(world),
             requests: facts
                 .requests
@@ -82,8 +83,8 @@ pub fn recording(spec: &Spec, status: &Status, world: &World, observer: &Observe
 }
 
 /// What the audit found, as the report has it; none when there was nothing to audit.
-pub fn audited(found: kinex_core::audit::Records) -> Option<Records> {
-    let kinex_core::audit::Records {
+fn audited(found: audit::Records) -> Option<Records> {
+    let audit::Records {
         produced,
         delivered,
         missing,

@@ -472,7 +472,7 @@ impl Session {
         }
         let facts = Facts {
             endpoint: self.at.label.clone(),
-            records: records.and_then(outcome::audited),
+            records,
             requests,
             samples: std::mem::take(&mut self.samples),
         };

@@ -1,8 +1,8 @@
 //! Workers that die, leave and sleep.
 
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
-use crate::support::{Process, alone, kinex, output, play_text, signal, until};
+use crate::support::{Process, alone, children, gone, kinex, play_text, signal};
 
 /// Four workers on twelve shards; one of them meets its fate while records flow.
 fn manifest(step: &str) -> String {
@@ -64,16 +64,6 @@ fn a_worker_that_sleeps_three_failover_times_takes_nothing_back() {
     assert_eq!(played.number("/records/missing"), 0.0);
 }
 
-/// The ids of a run's children, once it has `count` of them.
-fn children(run: u32, count: usize) -> Vec<u32> {
-    until("the children of a run", || {
-        let said = output(Command::new("ps").args(["-o", "pid=", "--ppid", &run.to_string()]));
-        let ids = String::from_utf8(said.stdout).unwrap();
-        let ids: Vec<u32> = ids.split_whitespace().map(|id| id.parse().unwrap()).collect();
-        (ids.len() >= count).then_some(ids)
-    })
-}
-
 fn start(directory: &std::path::Path) -> Process {
     let path = directory.join("experiment.yaml");
     std::fs::write(&path, manifest("pause: {for: 60s}")).unwrap();
@@ -84,17 +74,6 @@ fn start(directory: &std::path::Path) -> Process {
         .arg("--report")
         .arg(directory.join("report"));
     Process::start(command.stdout(Stdio::null()).stderr(Stdio::null()))
-}
-
-fn gone(ids: &[u32]) {
-    let there = |id: &&u32| {
-        // A zombie has ended; whoever inherited it has not looked yet.
-        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"));
-        stat.is_ok_and(|stat| !stat.contains(") Z "))
-    };
-    until("the end of every child", || {
-        ids.iter().find(there).is_none().then_some(())
-    });
 }
 
 #[test]

@@ -102,6 +102,28 @@ pub(crate) fn signal(pid: u32, name: &str) {
     assert!(sent.success(), "kill -{name} {pid}");
 }
 
+/// The ids of a run's children, once it has `count` of them.
+pub(crate) fn children(run: u32, count: usize) -> Vec<u32> {
+    until("the children of a run", || {
+        let said = output(Command::new("ps").args(["-o", "pid=", "--ppid", &run.to_string()]));
+        let ids = String::from_utf8(said.stdout).unwrap();
+        let ids: Vec<u32> = ids.split_whitespace().map(|id| id.parse().unwrap()).collect();
+        (ids.len() >= count).then_some(ids)
+    })
+}
+
+/// Waits until none of these processes runs.
+pub(crate) fn gone(ids: &[u32]) {
+    let there = |id: &&u32| {
+        // A zombie has ended; whoever inherited it has not looked yet.
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat"));
+        stat.is_ok_and(|stat| !stat.contains(") Z "))
+    };
+    until("the end of every child", || {
+        ids.iter().find(there).is_none().then_some(())
+    });
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.0.kill();
@@ -152,12 +174,24 @@ impl Emulator {
 
     /// Refuses the next calls of an API of Kinesis.
     pub(crate) fn throttle(&self, api: &str, times: u32) {
-        let rule =
-            serde_json::json!({"service": "kinesis", "api": api, "fault": "throttle", "times": times}).to_string();
+        self.fault(&serde_json::json!({"service": "kinesis", "api": api, "fault": "throttle", "times": times}));
+    }
+
+    /// Injects a fault.
+    pub(crate) fn fault(&self, rule: &Value) {
+        self.change_faults("POST", &rule.to_string());
+    }
+
+    /// Takes every injected fault back.
+    pub(crate) fn heal(&self) {
+        self.change_faults("DELETE", "");
+    }
+
+    fn change_faults(&self, method: &str, rule: &str) {
         let mut socket = TcpStream::connect(self.url.trim_start_matches("http://")).unwrap();
         write!(
             socket,
-            "POST /_kinex/faults HTTP/1.1\r\nHost: tests\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{rule}",
+            "{method} /_kinex/faults HTTP/1.1\r\nHost: tests\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{rule}",
             rule.len()
         )
         .unwrap();

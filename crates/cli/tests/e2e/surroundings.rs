@@ -5,7 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::support::{Emulator, Process, alone, kinex, output, stdout, until};
+use crate::support::{Emulator, Process, alone, children, gone, kinex, output, signal, stdout, until};
 
 fn manifest(name: &str, more: &str, steps: &str) -> String {
     format!(
@@ -117,19 +117,38 @@ fn hearing_hangup(kinex: &Command) -> Command {
     command
 }
 
-/// A run in its pause, against an emulator of its own.
-fn paused(emulator: &Emulator, place: &Path, name: &str) -> Process {
+/// A run in its pause.
+fn paused(place: &Path, name: &str, arguments: &[&str]) -> Process {
     let steps = format!("{WAIT}{PAUSE}");
     let path = written(place, &manifest(name, "", &steps));
     let mut command = hearing_hangup(&kinex());
-    command.arg("run").arg(&path).args(["--endpoint-url", &emulator.url]);
+    command.arg("run").arg(&path).args(arguments);
     command.arg("--report").arg(place.join("report"));
     let run = Process::start(command.stdout(Stdio::null()).stderr(Stdio::null()));
-    until("the pause", || {
-        let status = std::fs::read_to_string(place.join("report/status.json")).ok()?;
-        status.contains("2/2 p").then_some(())
-    });
+    status_says(place, "2/2 p");
     run
+}
+
+/// Waits until the status of a run contains this.
+fn status_says(place: &Path, text: &str) {
+    until(text, || {
+        let status = std::fs::read_to_string(place.join("report/status.json")).ok()?;
+        status.contains(text).then_some(())
+    });
+}
+
+/// Sends a run these signals, each as soon as it has taken note of the one before, and gives the time from the first one
+/// to its end.
+fn ended_by(signals: &[&str], run: Process, place: &Path) -> Duration {
+    let sent = Instant::now();
+    for name in signals {
+        run.signal(name);
+        status_says(place, "Aborted");
+    }
+    assert_eq!(run.wait(), Some(130), "{signals:?}");
+    let took = sent.elapsed();
+    assert!(place.join("report/report.html").exists(), "{signals:?}");
+    took
 }
 
 #[test]
@@ -137,40 +156,40 @@ fn interrupt_is_obeyed_while_the_endpoint_stands_still() {
     let _alone = alone();
     let emulator = Emulator::start(&[]);
     let place = tempfile::tempdir().unwrap();
-    let run = paused(&emulator, place.path(), "halted");
+    let run = paused(place.path(), "halted", &["--endpoint-url", &emulator.url]);
     emulator.signal("STOP");
-    run.signal("INT");
-    let asked = Instant::now();
-    let code = run.wait();
+    let took = ended_by(&["INT"], run, place.path());
     emulator.signal("CONT");
     // Requests to an endpoint that stands give up after 8 to 15 s each, and there are several of them.
-    assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
-    assert_eq!(code, Some(130));
-    assert!(place.path().join("report/report.html").exists());
+    assert!(took < Duration::from_secs(10), "{took:?}");
 }
 
 #[test]
-fn hangup_ends_a_run_with_its_report() {
+fn signal_that_asks_to_end_leaves_a_report() {
     let _alone = alone();
-    let emulator = Emulator::start(&[]);
-    let place = tempfile::tempdir().unwrap();
-    let run = paused(&emulator, place.path(), "hangup");
-    run.signal("HUP");
-    assert_eq!(run.wait(), Some(130));
-    assert!(place.path().join("report/report.html").exists());
+    for name in ["HUP", "TERM"] {
+        let place = tempfile::tempdir().unwrap();
+        let run = paused(place.path(), "signaled", &[]);
+        ended_by(&[name], run, place.path());
+    }
 }
 
 #[test]
-fn time_limit_holds_over_a_request_that_stands() {
-    let emulator = Emulator::start(&["--create-stream", "stands:2"]);
-    stdout(&mut emulator.kinex("start", "stands"));
-    emulator.signal("STOP");
-    let mut command = emulator.kinex("monitor", "stands");
-    let asked = Instant::now();
-    let code = output(command.args(["--until-balanced", "--timeout", "1"]))
-        .status
-        .code();
-    emulator.signal("CONT");
-    assert_eq!(code, Some(4));
-    assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+fn second_interrupt_ends_a_run_without_its_grace() {
+    let _alone = alone();
+    let took = |signals: &[&str]| {
+        let place = tempfile::tempdir().unwrap();
+        let run = paused(place.path(), "impatient", &[]);
+        let ids = children(run.0.id(), 1);
+        // They will not leave by themselves, so the run waits for as long as it gives anybody.
+        ids.iter().for_each(|id| signal(*id, "STOP"));
+        let took = ended_by(signals, run, place.path());
+        gone(&ids);
+        took
+    };
+    let (patient, impatient) = (took(&["INT"]), took(&["INT", "INT"]));
+    assert!(
+        impatient + Duration::from_secs(1) < patient,
+        "{impatient:?} after two, {patient:?} after one"
+    );
 }

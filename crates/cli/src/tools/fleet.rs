@@ -4,6 +4,10 @@
 //! has shown a new beat, or has been silent for longer than a beat takes ([`Judge::patience`]). A worker is dead when it
 //! was silent for the failover time, or when somebody who knows wrote so into its row. An owner without a worker row,
 //! such as one of the Java library, beats with the counters of its leases.
+//!
+//! Two things shorten the wait. A process that writes a checkpoint lives, and where records flow there is one every
+//! second. And a worker that counts leases in its own row while the table names it in none has lost them to others: it is
+//! taken for silent until it beats.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -113,6 +117,10 @@ pub(crate) struct Judge {
     counters: BTreeMap<ShardId, (WorkerId, bool, u64)>,
     /// How often a counter of such an owner was seen to move.
     moved: BTreeMap<WorkerId, u64>,
+    /// The leases of the last read.
+    leases: BTreeMap<ShardId, Lease>,
+    /// Who was seen to write one of its own leases.
+    writing: BTreeSet<WorkerId>,
 }
 
 impl Judge {
@@ -129,6 +137,8 @@ impl Judge {
             rows: BTreeMap::new(),
             counters: BTreeMap::new(),
             moved: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            writing: BTreeSet::new(),
         }
     }
 
@@ -160,6 +170,7 @@ impl Judge {
             .map(|row| (row.id.clone(), (row.clone(), true)))
             .collect();
         self.owners_without_row(leases);
+        self.watch_writes(leases);
         let rows: Vec<WorkerRow> = self.rows.values().map(|(row, _)| row.clone()).collect();
         self.peers.saw_all(&rows, sent, now);
         self.first_read.get_or_insert(now);
@@ -203,6 +214,27 @@ impl Judge {
         self.counters = counters;
     }
 
+    /// Notes whose leases changed since the last read in a way that only their owner can change them.
+    fn watch_writes(&mut self, leases: &[Lease]) {
+        for lease in leases {
+            let Some(before) = self.leases.get(&lease.key) else {
+                continue;
+            };
+            let hold = |lease: &Lease| (lease.owner.clone(), lease.incarnation.clone(), lease.epoch);
+            let quiet = !before.handoff_pending() && !lease.handoff_pending();
+            if quiet && hold(before) == hold(lease) && before.counter != lease.counter {
+                self.writing.extend(lease.owner.clone());
+            }
+        }
+        self.leases = leases.iter().map(|lease| (lease.key.clone(), lease.clone())).collect();
+    }
+
+    /// Whether a worker's own row counts leases, and no lease names the worker any more.
+    fn was_taken_from(&self, row: &WorkerRow) -> bool {
+        let names = |lease: &Lease| [&lease.owner, &lease.checkpoint_owner].contains(&&Some(row.id.clone()));
+        row.leases > 0 && row.departing.is_none() && !self.leases.values().any(names)
+    }
+
     fn registered(&self, id: &WorkerId) -> Option<&WorkerRow> {
         self.rows
             .get(id)
@@ -233,11 +265,14 @@ impl Judge {
     fn state(&self, row: &WorkerRow, registered: bool, since: Moment, silent_for: Duration) -> State {
         let first = self.first_seen.get(&row.id).copied().unwrap_or(since);
         // A row that was not there at the first read was written since.
-        let heard = since > first || (registered && self.first_read.is_some_and(|read| first > read));
+        let heard = since > first
+            || self.writing.contains(&row.id)
+            || (registered && self.first_read.is_some_and(|read| first > read));
         match () {
             () if row.departed => State::Departed,
             () if row.ended || self.peers.is_proved_dead(&row.id) => State::Dead,
             () if silent_for > self.patience() => State::Silent,
+            () if !heard && self.was_taken_from(row) => State::Silent,
             () if !heard => State::Unknown,
             () if row.departing.is_some() => State::Leaving,
             () => State::Live,
@@ -251,7 +286,6 @@ pub(crate) struct Fleet<'a> {
     once: bool,
     began: Instant,
     judge: Judge,
-    leases: Vec<Lease>,
 }
 
 impl<'a> Fleet<'a> {
@@ -262,7 +296,6 @@ impl<'a> Fleet<'a> {
             once: args.once,
             began: Instant::now(),
             judge: Judge::new(args.failover_after.map(Duration::from_secs_f64)),
-            leases: Vec::new(),
         }
     }
 
@@ -275,7 +308,6 @@ impl<'a> Fleet<'a> {
         let snapshot = Snapshot::read(self.at).await?;
         let now = self.now();
         self.judge.saw(&snapshot.scan.leases, &snapshot.workers, sent, now);
-        self.leases.clone_from(&snapshot.scan.leases);
         Ok(Observed {
             snapshot,
             members: self.judge.members(),
@@ -293,21 +325,19 @@ impl<'a> Fleet<'a> {
         }
         while self.judge.members().iter().any(|member| member.state == State::Unknown) {
             tokio::time::sleep(PACE).await;
-            self.read_workers().await?;
+            self.read_tables().await?;
         }
         observed = self.read().await?;
         Ok(observed)
     }
 
-    /// Reads the workers' rows, and the leases only where an owner without a row must be judged by them.
-    async fn read_workers(&mut self) -> anyhow::Result<()> {
+    /// Reads the workers' rows and the leases.
+    async fn read_tables(&mut self) -> anyhow::Result<()> {
         let sent = self.now();
-        if self.judge.members().iter().any(|member| !member.registered) {
-            let store = self.at.clients.leases(&self.at.application);
-            self.leases = store.leases().await.map_err(|fault| self.at.explain(fault))?.leases;
-        }
-        let workers = Snapshot::workers(self.at).await?;
-        self.judge.saw(&self.leases, &workers, sent, self.now());
+        let store = self.at.clients.leases(&self.at.application);
+        let (leases, workers) = tokio::join!(store.leases(), Snapshot::workers(self.at));
+        let leases = leases.map_err(|fault| self.at.explain(fault))?.leases;
+        self.judge.saw(&leases, &workers?, sent, self.now());
         Ok(())
     }
 
@@ -436,6 +466,52 @@ mod tests {
                 at(10_000, 5, 9),
             ],
             "java dead 10",
+        );
+    }
+
+    #[test]
+    fn checkpoint_of_a_worker_is_a_sign_of_life() {
+        let of = |counter, incarnation: &str| {
+            let mut lease = lease("s1", "a", counter);
+            lease.incarnation = Some(incarnation.into());
+            lease
+        };
+        let at = |millis, lease| (millis, vec![lease], vec![row("a", 1), row("b", 1)]);
+        check(&[at(0, of(5, "one")), at(250, of(6, "one"))], "a live 0, b unknown 0");
+        // Whoever asks for the lease writes its row too, and so does the next process of the name.
+        let mut asked = of(6, "one");
+        (asked.owner, asked.checkpoint_owner) = (Some("b".into()), Some("a".into()));
+        check(&[at(0, of(5, "one")), at(250, asked)], "a unknown 0, b unknown 0");
+        check(
+            &[at(0, of(5, "one")), at(250, of(6, "two"))],
+            "a unknown 0, b unknown 0",
+        );
+    }
+
+    #[test]
+    fn worker_that_lost_all_that_it_counts_is_silent_until_it_beats() {
+        let counts = |name: &str, beat, leases| WorkerRow {
+            leases,
+            ..row(name, beat)
+        };
+        let at = |millis, beat| {
+            let leases = vec![lease("s1", "a", 1), lease("s2", "a", 1)];
+            (
+                millis,
+                leases,
+                vec![counts("a", 1, 2), counts("b", beat, 2), counts("c", 1, 0)],
+            )
+        };
+        check(&[at(0, 7)], "a unknown 0, c unknown 0, b silent 0");
+        check(&[at(0, 7), at(250, 8)], "a unknown 0, b live 0, c unknown 0");
+        // One that leaves gives its leases away itself.
+        let leaving = WorkerRow {
+            departing: Some(Departure::Release),
+            ..counts("b", 7, 2)
+        };
+        check(
+            &[(0, vec![lease("s1", "a", 1)], vec![leaving])],
+            "a unknown 0, b unknown 0",
         );
     }
 

@@ -287,10 +287,27 @@ impl WorkerLine {
     }
 }
 
+/// Whether there is balance, and who lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct News {
+    balanced: bool,
+    states: Vec<(String, State)>,
+}
+
 /// The most workers that have left, or are dead without a lease, that a table lists.
 const ABSENT_MAX: usize = 10;
 
 impl Distribution {
+    /// What somebody who watches wants to know at once.
+    pub(crate) fn news(&self) -> News {
+        let lines = self.workers.iter().chain(&self.absent);
+        let present = lines.filter(|line| line.state != State::Departed);
+        News {
+            balanced: self.balanced,
+            states: present.map(|line| (line.worker.clone(), line.state)).collect(),
+        }
+    }
+
     /// The table: its header, its lines, and what stands below it.
     pub(crate) fn parts(&self, wide: bool) -> (String, Vec<String>, Vec<String>) {
         let ideal = self.ideal.max(0.000_1);

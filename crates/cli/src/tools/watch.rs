@@ -8,14 +8,18 @@ use kinex_telemetry::Interrupts;
 use serde::Serialize;
 
 use super::fleet::{Fleet, FleetArgs, State};
-use super::snapshot::{Distribution, Observed};
+use super::snapshot::{Distribution, News, Observed};
 use crate::endpoint::Connected;
 use crate::exit::{Code, fault_of};
 use crate::output::{Format, Shown, draw, interactive, show, show_next};
 use crate::screen::{Frame, Screen, size};
 
-/// An endpoint that does not respond for so long has gone, and the watch of it ends.
+/// An endpoint that does not respond for so long has gone for whoever waits for balance there.
 const UNSEEN_MAX: Duration = Duration::from_secs(60);
+/// From one complaint about an endpoint that does not respond to the next.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+/// However seldom something is shown, the tables are read this often, so that what has changed is known at once.
+const READ_EVERY: Duration = Duration::from_secs(1);
 
 /// How often, and until when.
 #[derive(Clone, Debug, clap::Args)]
@@ -26,7 +30,7 @@ pub(crate) struct Args {
     #[arg(short, long)]
     watch: bool,
     /// Seconds from one look to the next
-    #[arg(long, value_name = "SECONDS", default_value_t = 2.0, value_parser = period)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1.0, value_parser = period)]
     interval: f64,
     /// Exit 0 as soon as the leases are balanced on workers that beat
     #[arg(long, conflicts_with = "once")]
@@ -41,7 +45,7 @@ pub(crate) struct Args {
 pub(crate) struct TimelineArgs {
     #[command(flatten)]
     fleet: FleetArgs,
-    /// Seconds from one line to the next
+    /// Seconds from one line to the next; there is one more as soon as the balance or who lives has changed
     #[arg(long, value_name = "SECONDS", default_value_t = 10.0, value_parser = period)]
     interval: f64,
     /// Stop after so many lines
@@ -117,14 +121,22 @@ async fn look_on(args: &Args, output: Format) -> anyhow::Result<Code> {
 async fn watch(args: &Args, at: &Connected, mut fleet: Fleet<'_>, output: Format) -> anyhow::Result<Code> {
     let redraw = args.watch && interactive() && matches!(output, Format::Table | Format::Wide);
     let mut screen = Screen::default();
-    let mut unseen = Unseen::default();
+    let mut unseen = Unseen::new(args.until_balanced.then_some(UNSEEN_MAX));
+    let interval = Duration::from_secs_f64(args.interval);
+    let mut shown: Option<Instant> = None;
     loop {
         let Some(observed) = unseen.bridge(fleet.read().await)? else {
             screen.leave();
-            tokio::time::sleep(Duration::from_secs_f64(args.interval)).await;
+            tokio::time::sleep(interval.min(READ_EVERY)).await;
             continue;
         };
         let distribution = observed.distribution(at);
+        let balanced = args.until_balanced && distribution.balanced && distribution.unknown == 0;
+        if !balanced && shown.is_some_and(|shown| shown.elapsed() < interval) {
+            tokio::time::sleep(interval.min(READ_EVERY)).await;
+            continue;
+        }
+        shown = Some(Instant::now());
         if redraw {
             let (header, body, mut tail) = distribution.parts(output == Format::Wide);
             tail.insert(0, String::new());
@@ -138,26 +150,41 @@ async fn watch(args: &Args, at: &Connected, mut fleet: Fleet<'_>, output: Format
         } else {
             show_next(output, &distribution)?;
         }
-        if args.until_balanced && distribution.balanced && distribution.unknown == 0 {
+        if balanced {
             return Ok(Code::Done);
         }
-        tokio::time::sleep(Duration::from_secs_f64(args.interval)).await;
+        tokio::time::sleep(interval.min(READ_EVERY)).await;
     }
 }
 
-/// A watch goes on while its endpoint restarts.
-#[derive(Default)]
+/// A watch goes on while its endpoint is away.
 struct Unseen {
+    /// For how long at most.
+    limit: Option<Duration>,
     seen: bool,
     since: Option<Instant>,
+    complained: Option<Instant>,
 }
 
 impl Unseen {
-    /// What was read; nothing while the endpoint cannot be read for a while, which is said once.
+    fn new(limit: Option<Duration>) -> Self {
+        Self {
+            limit,
+            seen: false,
+            since: None,
+            complained: None,
+        }
+    }
+
+    /// What was read; nothing while the endpoint cannot be read, which is said now and then. At the very first read it is
+    /// an error: there may be no such endpoint.
     fn bridge(&mut self, read: anyhow::Result<Observed>) -> anyhow::Result<Option<Observed>> {
         let error = match read {
             Ok(observed) => {
-                (self.seen, self.since) = (true, None);
+                if let Some(since) = self.since.take() {
+                    eprintln!("read again after {:.0} s", since.elapsed().as_secs_f64());
+                }
+                (self.seen, self.complained) = (true, None);
                 return Ok(Some(observed));
             }
             Err(error) => error,
@@ -168,14 +195,16 @@ impl Unseen {
                 FaultKind::Unreachable | FaultKind::Throttled | FaultKind::Service
             )
         });
-        let since = *self.since.get_or_insert_with(|| {
-            if passing && self.seen {
-                eprintln!("cannot read, trying again for {} s: {error:#}", UNSEEN_MAX.as_secs());
-            }
-            Instant::now()
-        });
-        if !passing || !self.seen || since.elapsed() > UNSEEN_MAX {
+        let since = *self.since.get_or_insert_with(Instant::now);
+        if !passing || !self.seen || self.limit.is_some_and(|limit| since.elapsed() > limit) {
             return Err(error);
+        }
+        if self.complained.is_none_or(|last| last.elapsed() >= COMPLAIN_EVERY) {
+            let time = self.limit.map_or("until it can be read".to_owned(), |limit| {
+                format!("for {} s", limit.as_secs())
+            });
+            eprintln!("cannot read, trying again {time}: {error:#}");
+            self.complained = Some(Instant::now());
         }
         Ok(None)
     }
@@ -215,31 +244,38 @@ impl Shown for TimelineLine {
     }
 }
 
-/// `kinex timeline`: a line every ten seconds.
+/// `kinex timeline`: a line every ten seconds, and one when something has changed that the line tells.
 pub(crate) async fn timeline(args: &TimelineArgs, output: Format) -> anyhow::Result<Code> {
     let lines = async {
         let at = args.fleet.target.connect().await?;
         let mut fleet = Fleet::new(&at, &args.fleet);
-        let mut unseen = Unseen::default();
+        let mut unseen = Unseen::new(None);
+        let interval = Duration::from_secs_f64(args.interval);
         let mut written = 0;
+        let mut last: Option<(Instant, News)> = None;
         // The first line would know of nobody whether it lives.
         let mut read = fleet.judged().await;
         loop {
             if let Some(observed) = unseen.bridge(read)? {
                 let distribution = observed.distribution(&at);
-                show_next(
-                    output,
-                    &TimelineLine {
-                        at: now(),
-                        distribution,
-                    },
-                )?;
-                written += 1;
-                if args.count == Some(written) {
-                    return Ok(Code::Done);
+                let news = distribution.news();
+                let due = |(at, before): &(Instant, _)| at.elapsed() >= interval || *before != news;
+                if last.as_ref().is_none_or(due) {
+                    show_next(
+                        output,
+                        &TimelineLine {
+                            at: now(),
+                            distribution,
+                        },
+                    )?;
+                    last = Some((Instant::now(), news));
+                    written += 1;
+                    if args.count == Some(written) {
+                        return Ok(Code::Done);
+                    }
                 }
             }
-            tokio::time::sleep(Duration::from_secs_f64(args.interval)).await;
+            tokio::time::sleep(interval.min(READ_EVERY)).await;
             read = fleet.read().await;
         }
     };

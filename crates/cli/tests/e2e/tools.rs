@@ -1,7 +1,7 @@
 //! The guide's tools against endpoints in a process of their own.
 
 use std::net::TcpListener;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -222,6 +222,97 @@ fn killed_workers_count_in_no_tool_with_one_beat_per_worker() {
 fn killed_workers_count_in_no_tool_with_one_beat_per_lease() {
     let _alone = alone();
     killed_workers_count_in_no_tool("PerLease");
+}
+
+/// A tool that watches, and what it writes.
+struct Watch {
+    process: Process,
+    place: tempfile::TempDir,
+}
+
+impl Watch {
+    fn start(command: &mut Command) -> Self {
+        let place = tempfile::tempdir().unwrap();
+        let file = |name: &str| std::fs::File::create(place.path().join(name)).unwrap();
+        let process = Process::start(command.stdout(file("stdout")).stderr(file("stderr")));
+        Self { process, place }
+    }
+
+    fn wrote(&self, name: &str) -> String {
+        std::fs::read_to_string(self.place.path().join(name)).unwrap()
+    }
+
+    /// Waits until what it wrote there contains this.
+    fn says(&self, name: &str, text: &str) {
+        until(text, || self.wrote(name).contains(text).then_some(()));
+    }
+}
+
+#[test]
+fn watch_shows_that_a_killed_worker_is_replaced_without_waiting_for_its_next_line() {
+    let _alone = alone();
+    let emulator = Emulator::start(&["--create-stream", "orders:6"]);
+    let mut fleet = consumers(&emulator, &["pod-1", "pod-2", "pod-3"], "PerWorker");
+    let balanced = || {
+        let monitor = output(emulator.kinex("monitor", "orders").arg("--until-balanced"));
+        assert_eq!(monitor.status.code(), Some(0));
+    };
+    until("leases of all three", || {
+        let seen = said(&emulator, "analyze");
+        (seen["balanced"] == true && living(&seen).len() == 3).then_some(())
+    });
+    // The next line is due when the test has long ended.
+    let timeline = Watch::start(emulator.kinex("timeline", "orders").args(["--interval", "3600"]));
+    timeline.says("stdout", "workers 3  leases 2/2/2");
+    let killed = fleet.pop().unwrap();
+    killed.signal("KILL");
+    killed.wait();
+    timeline.says("stdout", "workers 2  leases 3/3  unassigned 0");
+    balanced();
+    assert_eq!(said(&emulator, "analyze")["balanced"], true);
+    timeline.process.signal("INT");
+    assert_eq!(timeline.process.wait(), Some(0));
+}
+
+#[test]
+fn watch_goes_on_when_an_endpoint_that_was_away_is_back() {
+    let emulator = Emulator::start(&["--create-stream", "orders:2"]);
+    stdout(&mut emulator.kinex("start", "orders"));
+    let away = json!({"service": "dynamodb", "api": "*", "fault": "serverError"});
+    for (tool, flags) in [("monitor", &["--watch"][..]), ("timeline", &[])] {
+        let watch = Watch::start(emulator.kinex(tool, "orders").args(flags).args(["--interval", "0.1"]));
+        watch.says("stdout", "no leases yet");
+        emulator.fault(&away);
+        watch.says("stderr", "cannot read, trying again");
+        emulator.heal();
+        watch.says("stderr", "read again after");
+        let before = watch.wrote("stdout").len();
+        until("more lines", || (watch.wrote("stdout").len() > before).then_some(()));
+        watch.process.signal("INT");
+        assert_eq!(watch.process.wait(), Some(0), "{tool}");
+    }
+    // At the first request it may be the wrong endpoint.
+    emulator.fault(&away);
+    let code = output(emulator.kinex("monitor", "orders").arg("--watch")).status.code();
+    assert!(code.is_some_and(|code| code != 0), "{code:?}");
+}
+
+#[test]
+fn application_that_cannot_name_tables_is_refused_with_what_to_do() {
+    let emulator = Emulator::start(&["--create-stream", "s4:2"]);
+    let refused = output(&mut emulator.kinex("start", "s4"));
+    let why = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(2), "{why}");
+    assert!(
+        why.contains("3 to 247 of these") && why.contains("--application NAME"),
+        "{why}"
+    );
+    // Nobody has to name one.
+    let mut command = kinex();
+    command.args(["start", "--endpoint-url", &emulator.url, "--stream", "s4"]);
+    stdout(&mut command);
+    let (runtime, clients) = emulator.connect();
+    runtime.block_on(clients.tables("kinex-s4").check()).unwrap();
 }
 
 /// `kinex monitor` on an endpoint that takes connections and never responds, and that endpoint.

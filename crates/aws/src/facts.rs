@@ -103,7 +103,7 @@ impl Facts {
     /// As [`put`](Self::put).
     pub async fn list(&self, kind: &str) -> Result<Vec<(String, String)>, Fault> {
         self.check(kind, "-", "")?;
-        let items = self.table.of_kind(kind).await?;
+        let items = self.table.of_kind(kind, None).await?;
         let fact = |item: &Item| {
             let id = required_text(item, ID).map_err(|flaw| self.invalid(flaw))?;
             Ok((id.to_owned(), self.body(item)?))

@@ -83,6 +83,25 @@ impl Leases {
         worker_row::decode_group(item).map_err(|flaw| self.unreadable(&self.workers, item, &flaw))
     }
 
+    /// The group row and the workers' rows in a list of items.
+    fn members_of(&self, items: &[Item]) -> Result<(Option<Group>, Vec<WorkerRow>), Fault> {
+        let mut group = None;
+        let mut workers = Vec::new();
+        for item in items {
+            if item.get(ID) == Some(&s(GROUP)) {
+                group = Some(self.group_of(item)?);
+                continue;
+            }
+            match worker_row::decode(item) {
+                Ok(row) => workers.push(row),
+                // One bad row must not blind everybody; nobody can be judged alive by it.
+                Err(flaw) => warn!(id = ?item.get(ID), flaw, "a worker's row cannot be read and is skipped"),
+            }
+        }
+        workers.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok((group, workers))
+    }
+
     fn unreadable(&self, table: &Table, item: &Item, flaw: &str) -> Fault {
         let key = match item.get(ID) {
             Some(id) => id.as_s().map_or("(no id)", String::as_str).to_owned(),
@@ -156,21 +175,11 @@ impl LeaseStore for Leases {
     }
 
     async fn members(&self) -> Result<(Option<Group>, Vec<WorkerRow>), Fault> {
-        let mut group = None;
-        let mut workers = Vec::new();
-        for item in &self.workers.of_kind(MEMBER).await? {
-            if item.get(ID) == Some(&s(GROUP)) {
-                group = Some(self.group_of(item)?);
-                continue;
-            }
-            match worker_row::decode(item) {
-                Ok(row) => workers.push(row),
-                // One bad row must not blind everybody; nobody can be judged alive by it.
-                Err(flaw) => warn!(id = ?item.get(ID), flaw, "a worker's row cannot be read and is skipped"),
-            }
-        }
-        workers.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok((group, workers))
+        self.members_of(&self.workers.of_kind(MEMBER, None).await?)
+    }
+
+    async fn members_present(&self) -> Result<(Option<Group>, Vec<WorkerRow>), Fault> {
+        self.members_of(&self.workers.of_kind(MEMBER, Some(&worker_row::present())).await?)
     }
 
     async fn worker(&self, id: &WorkerId) -> Result<Option<WorkerRow>, Fault> {

@@ -108,6 +108,23 @@ pub(crate) fn encode_departing(departing: Option<Departure>) -> [(&'static str, 
     [(DEPARTING, how.map(s)), (RESERVE, reserve)]
 }
 
+/// A condition on the items of a read, with the names and the values in it.
+pub(crate) struct Filter {
+    pub(crate) condition: &'static str,
+    pub(crate) names: [(&'static str, &'static str); 2],
+    pub(crate) values: [(&'static str, AttributeValue); 2],
+}
+
+/// All but the rows of workers that left for good: see [`WorkerRow::left_for_good`]. A comparison with an attribute that
+/// is not there is false.
+pub(crate) fn present() -> Filter {
+    Filter {
+        condition: "NOT (#departed = :yes AND #departing = :release)",
+        names: [("#departed", DEPARTED), ("#departing", DEPARTING)],
+        values: [(":yes", AttributeValue::Bool(true)), (":release", s("Release"))],
+    }
+}
+
 /// Reads the group row.
 pub(crate) fn decode_group(item: &Item) -> Result<Group, Flaw> {
     let renewal = match required_text(item, RENEWAL)? {

@@ -57,6 +57,8 @@ pub struct Liveness {
     sights: BTreeMap<WorkerId, Sight>,
     /// Named by a lease, and not looked for yet.
     expected: BTreeSet<WorkerId>,
+    /// A read that leaves out who left for good did not tell what became of somebody.
+    unsure: bool,
 }
 
 impl Liveness {
@@ -67,6 +69,7 @@ impl Liveness {
             by_late_read,
             sights: BTreeMap::new(),
             expected: BTreeSet::new(),
+            unsure: false,
         }
     }
 
@@ -102,8 +105,34 @@ impl Liveness {
         }
     }
 
+    /// A read of the rows of all workers but those that left for good. Whoever had a row and shows none has left, or the
+    /// row was removed; which of them, only a read of all rows tells, and until then nothing is known that was not before.
+    pub fn saw_present(&mut self, rows: &[WorkerRow], sent: Moment, now: Moment) {
+        let shown: BTreeSet<&WorkerId> = rows.iter().map(|row| &row.id).collect();
+        let mut missing = Vec::new();
+        for (id, sight) in self.sights.iter().filter(|(id, _)| !shown.contains(id)) {
+            match &sight.row {
+                None => missing.push(id.clone()),
+                Some(row) => self.unsure |= !row.left_for_good(),
+            }
+        }
+        for id in missing {
+            self.saw(&id, None, sent, now);
+        }
+        for row in rows {
+            self.expected.remove(&row.id);
+            self.saw(&row.id, Some(row), sent, now);
+        }
+    }
+
+    /// Whether only a read of the rows of all workers can tell what became of some worker.
+    pub fn needs_all(&self) -> bool {
+        self.unsure || !self.expected.is_empty()
+    }
+
     /// A read of the rows of all workers.
     pub fn saw_all(&mut self, rows: &[WorkerRow], sent: Moment, now: Moment) {
+        self.unsure = false;
         let expected = std::mem::take(&mut self.expected);
         // Thousands of rows of workers that left may still be there: no look-up here may walk through all of them.
         let shown: BTreeSet<&WorkerId> = rows.iter().map(|row| &row.id).collect();
@@ -228,6 +257,12 @@ impl Liveness {
         if self.sights.get(&process.worker).is_some_and(same) {
             self.sights.remove(&process.worker);
         }
+    }
+
+    /// Forgets the workers that left for good, where no lease names them: for an observer that removes no rows.
+    pub fn forget_left(&mut self, named: impl Fn(&WorkerId) -> bool) {
+        self.sights
+            .retain(|id, sight| !sight.row.as_ref().is_some_and(WorkerRow::left_for_good) || named(id));
     }
 
     /// Forgets a worker without a row that no lease names any more.

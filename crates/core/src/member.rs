@@ -37,7 +37,7 @@ use self::join::Joining;
 pub use self::messages::{Action, Event, Exit, Hold, Note, Reply, Request, RequestId, StopReason, Written};
 use self::moves::Move;
 use self::owned::Owned;
-use self::round::Round;
+use self::round::{Round, Rows};
 use self::wire::{Purpose, Wire};
 use crate::balance::{Plan, stable_hash};
 use crate::id::{ShardId, WorkerId};
@@ -219,7 +219,8 @@ impl Member {
             (_, Purpose::Join) => self.join_answered(now, sent, reply),
             (_, Purpose::Beat) => self.beat_answered(now, sent, reply),
             (_, Purpose::Register) => self.registered_again(now, reply),
-            (_, Purpose::Members) => self.members_read(now, sent, reply),
+            (_, Purpose::Members) => self.members_read(now, sent, Rows::All, reply),
+            (_, Purpose::MembersPresent) => self.members_read(now, sent, Rows::Present, reply),
             (_, Purpose::Leases { asks }) => self.leases_read(now, sent, asks, reply),
             (_, Purpose::Confirm { owner, keys }) => self.owner_confirmed(now, sent, &owner, keys, reply),
             (_, Purpose::Owned { key, write }) => self.owned_written(now, sent, &key, write, reply),

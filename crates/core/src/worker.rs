@@ -76,6 +76,12 @@ impl WorkerRow {
         self.departed || self.ended
     }
 
+    /// Whether the process left for good: it gave every lease away before, and its name is reserved for nobody. Its row is
+    /// of use only to whoever removes it.
+    pub fn left_for_good(&self) -> bool {
+        self.departed && self.departing == Some(Departure::Release)
+    }
+
     /// Whether the process said that it stands still from now on, by order. It takes that back when it goes on.
     pub fn frozen(&self) -> bool {
         self.order

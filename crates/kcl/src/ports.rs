@@ -132,6 +132,9 @@ pub trait LeaseStore: Send + Sync + 'static {
     fn bump_lineage(&self) -> impl Future<Output = Result<(), Fault>> + Send;
     /// The group row (`None` before anybody opened the group) and every worker's row in the order of their ids.
     fn members(&self) -> impl Future<Output = Result<(Option<Group>, Vec<WorkerRow>), Fault>> + Send;
+    /// The same without the rows of workers that left for good ([`WorkerRow::left_for_good`]): there may be thousands of
+    /// them, and hardly anybody needs them.
+    fn members_present(&self) -> impl Future<Output = Result<(Option<Group>, Vec<WorkerRow>), Fault>> + Send;
     /// One worker's row.
     fn worker(&self, id: &WorkerId) -> impl Future<Output = Result<Option<WorkerRow>, Fault>> + Send;
     /// One conditional write of a worker's row.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use kinex_core::lease::{Checkpoint, Fence, Lease, LeaseWrite};
 use kinex_core::member::{Reply, Request, Written};
 use kinex_core::time::Moment;
+use kinex_core::worker::{Group, WorkerRow};
 
 use crate::board::Board;
 use crate::clock;
@@ -24,13 +25,14 @@ pub(crate) async fn send<S: LeaseStore>(store: &S, board: &Board, within: Durati
             let answer = board.ask("open-group", None, within, store.open_group(renewal)).await;
             reply(board, "open-group", answer, Reply::Group)
         }
+        // Many pages too, when many workers have come and gone.
         Request::Members => {
-            // Many pages too, when many workers have come and gone.
             let answer = board.ask("members", None, within * SCAN, store.members()).await;
-            reply(board, "members", answer, |(group, workers)| Reply::Members {
-                group,
-                workers,
-            })
+            reply(board, "members", answer, members)
+        }
+        Request::MembersPresent => {
+            let answer = board.ask("members", None, within * SCAN, store.members_present()).await;
+            reply(board, "members", answer, members)
         }
         Request::Worker(id) => {
             let answer = board.ask("worker", None, within, store.worker(&id)).await;
@@ -60,6 +62,10 @@ pub(crate) async fn send<S: LeaseStore>(store: &S, board: &Board, within: Durati
             written(board, write.kind(), answer, Reply::WorkerWritten)
         }
     }
+}
+
+fn members((group, workers): (Option<Group>, Vec<WorkerRow>)) -> Reply {
+    Reply::Members { group, workers }
 }
 
 fn reply<T>(board: &Board, request: &'static str, answer: Result<T, Fault>, reply: impl FnOnce(T) -> Reply) -> Reply {

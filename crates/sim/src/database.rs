@@ -52,9 +52,17 @@ impl Database {
     }
 
     pub(crate) fn members(&self) -> Reply {
+        self.members_that(|_| true)
+    }
+
+    pub(crate) fn members_present(&self) -> Reply {
+        self.members_that(|row| !row.left_for_good())
+    }
+
+    fn members_that(&self, shown: impl Fn(&WorkerRow) -> bool) -> Reply {
         Reply::Members {
             group: self.group.clone(),
-            workers: self.workers.values().cloned().collect(),
+            workers: self.workers.values().filter(|row| shown(row)).cloned().collect(),
         }
     }
 

@@ -147,6 +147,13 @@ fn rows_of_departed_workers_are_removed_and_delay_nobody() {
                 (500..600).contains(&removed),
                 "seed {seed}: {removed} removals for 500 rows"
             );
+            // Nobody reads those rows but to remove them.
+            let reads = |kind: &str| stats.requests.get(kind).copied().unwrap_or(0);
+            let (all, present) = (reads("members"), reads("members-present"));
+            assert!(
+                all * 20 < present,
+                "seed {seed}: {all} reads of all rows, {present} of those present"
+            );
         }
     }
 }

@@ -165,7 +165,7 @@ fn an_ask_freezes_the_window() {
         ..ALL
     };
     // Fast processors yield before anybody takes, with or without the rule.
-    check("6", &Scenario::slow_storm(4, 10, RenewalMode::PerWorker), without, 200);
+    check("6", &Scenario::slow_storm(4, 10, RenewalMode::PerWorker), without, 800);
 }
 
 #[test]

@@ -144,7 +144,7 @@ impl Member {
     fn joined(&mut self, now: Moment) {
         let registered = matches!(&self.phase, Phase::Joining(joining) if joining.registers);
         self.phase = Phase::Live;
-        self.round.start(now);
+        self.round.start(now, now + self.config.failover_after);
         if registered {
             // Should somebody have removed the row of a process of this name that still runs, its windows end first.
             self.round.own_name_from = now + self.config.failover_after;

@@ -16,6 +16,8 @@ pub enum Request {
     OpenGroup(RenewalMode),
     /// The group row and the rows of all workers.
     Members,
+    /// The group row and the rows of the workers that have not left for good ([`WorkerRow::left_for_good`]).
+    MembersPresent,
     /// One worker's row.
     Worker(WorkerId),
     /// All lease rows, every page.
@@ -42,7 +44,7 @@ pub enum Written<T> {
 pub enum Reply {
     /// To [`Request::OpenGroup`].
     Group(Group),
-    /// To [`Request::Members`].
+    /// To [`Request::Members`] and [`Request::MembersPresent`].
     Members {
         /// `None` before anybody has opened the group.
         group: Option<Group>,

@@ -19,7 +19,7 @@ use crate::time::Moment;
 use crate::worker::WorkerWrite;
 
 /// How long the row of a process that is gone is kept, in failover times.
-const GONE_KEPT: u32 = 6;
+pub(super) const GONE_KEPT: u32 = 6;
 
 /// How long the row of a process that fell silent is kept, in failover times.
 const SILENT_KEPT: u32 = 60;
@@ -28,12 +28,16 @@ const SILENT_KEPT: u32 = 60;
 const REMOVALS_MAX: usize = 25;
 
 impl Member {
-    /// Removes some rows, when no removal is under way. The first worker of those that share the leases does it, so that
-    /// it is one worker at a time while all see the same set; two of them do no harm, because every write is conditional.
+    /// Whether this worker removes rows: the first one of those that share the leases does it, so that it is one worker
+    /// at a time while all see the same set. Two of them do no harm, because every write is conditional.
+    pub(super) fn removes_rows(&self) -> bool {
+        self.leaving.is_none() && self.round.sharing.first() == Some(&self.profile.process.worker)
+    }
+
+    /// Removes some rows, when no removal is under way.
     pub(super) fn remove_rows(&mut self, now: Moment) {
-        let first = self.round.sharing.first() == Some(&self.profile.process.worker);
         let under_way = self.wire.any(|purpose| matches!(purpose, Purpose::Remove(_)));
-        let (Some(scanned), true, false) = (self.round.last_scan(), first && self.leaving.is_none(), under_way) else {
+        let (Some(scanned), true, false) = (self.round.last_scan(), self.removes_rows(), under_way) else {
             return;
         };
         let failover_after = self.config.failover_after;

@@ -1,12 +1,14 @@
 //! Reading the rows, judging who shares in the leases, and planning what shall come here.
 //!
-//! The workers' rows are read every poll, the lease rows only when there is a reason: the set of workers changed and has
-//! settled, somebody ended or leaves, the shards changed, this worker was asked for a lease; and once in every failover
-//! time, because an asker may have died before it told anybody.
+//! The workers' rows are read every poll; those of workers that left for good only when a worker vanished or a lease names
+//! one of them, and now and then by the worker that removes them: there may be thousands. The lease rows are read only
+//! when there is a reason: the set of workers changed and has settled, somebody ended or leaves, the shards changed, this
+//! worker was asked for a lease; and once in every failover time, because an asker may have died before it told anybody.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::moves::{Move, Step};
+use super::removal::GONE_KEPT;
 use super::unlisted::Unlisted;
 use super::wire::{OwnWrite, Purpose};
 use super::{Exit, Member, Note, Reply, Request};
@@ -17,10 +19,23 @@ use crate::liveness::Life;
 use crate::time::Moment;
 use crate::worker::{Departure, Group};
 
+/// Whose rows a read of the workers' rows returns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// Everybody's.
+    All,
+    /// Those of the workers that have not left for good.
+    Present,
+}
+
 /// What was read, and when to read again.
 #[derive(Debug, Default)]
 pub(super) struct Round {
     members_due: Moment,
+    /// The send of the newest read of the workers' rows.
+    members_sent: Option<Moment>,
+    /// When the worker that removes rows reads all of them next.
+    all_due: Moment,
     /// The send of the newest answered read of the workers' rows.
     pub(super) members_read: Option<Moment>,
     scan_due: Moment,
@@ -52,7 +67,9 @@ pub(super) struct Round {
 }
 
 impl Round {
-    pub(super) fn start(&mut self, now: Moment) {
+    /// Reads from now on, and from `all_due` on what can be removed: nothing is by the first reads.
+    pub(super) fn start(&mut self, now: Moment, all_due: Moment) {
+        self.all_due = all_due;
         self.members_due = now;
         self.scan_due = now;
     }
@@ -101,13 +118,33 @@ impl Member {
     pub(super) fn read_if_due(&mut self, now: Moment) {
         let poll = self.config.poll_every;
         if now >= self.round.members_due {
+            let under_way = self
+                .wire
+                .any(|purpose| matches!(purpose, Purpose::Members | Purpose::MembersPresent));
+            if let Some(sent) = self
+                .round
+                .members_sent
+                .filter(|sent| under_way && now < *sent + poll * 2)
+            {
+                // A store that takes longer than a poll does not get faster by being asked for more.
+                self.round.members_due = sent + poll * 2;
+            }
+        }
+        if now >= self.round.members_due {
+            self.round.members_sent = Some(now);
             let period = if self.leaving.is_some() {
                 self.config.handoff_poll
             } else {
                 poll
             };
             self.round.members_due = now + period + self.jitter(period / 10);
-            self.send(now, Purpose::Members, Request::Members);
+            let all = self.peers.needs_all() || (self.removes_rows() && now >= self.round.all_due);
+            let (purpose, request) = if all {
+                (Purpose::Members, Request::Members)
+            } else {
+                (Purpose::MembersPresent, Request::MembersPresent)
+            };
+            self.send(now, purpose, request);
         }
         if now >= self.round.scan_due {
             let under_way = self.wire.any(|purpose| matches!(purpose, Purpose::Leases { .. }));
@@ -124,7 +161,7 @@ impl Member {
         }
     }
 
-    pub(super) fn members_read(&mut self, now: Moment, sent: Moment, reply: Reply) {
+    pub(super) fn members_read(&mut self, now: Moment, sent: Moment, rows: Rows, reply: Reply) {
         let Reply::Members { group, mut workers } = reply else {
             let wait = self.config.poll_every / 4;
             let wait = wait + self.jitter(wait);
@@ -143,10 +180,19 @@ impl Member {
         if self.over() {
             return;
         }
-        self.peers.saw_all(&workers, sent, now);
+        match rows {
+            Rows::All => {
+                self.peers.saw_all(&workers, sent, now);
+                self.round.all_due = now + self.config.failover_after * GONE_KEPT;
+            }
+            Rows::Present => self.peers.saw_present(&workers, sent, now),
+        }
         self.membership(now, first);
         self.remove_rows(now);
         self.round.want_members(self.peers.next_proof(sent).max(now));
+        if self.peers.needs_all() {
+            self.round.want_members(now);
+        }
     }
 
     fn group_read(&mut self, now: Moment, group: &Group) {
@@ -243,6 +289,9 @@ impl Member {
             self.peers.expect(id);
         }
         self.peers.forget_missing(|id| named.contains(id));
+        if !self.removes_rows() {
+            self.peers.forget_left(|id| named.contains(id));
+        }
         let keys: Vec<ShardId> = self.owned.keys().cloned().collect();
         for key in keys {
             match find(rows, &key) {

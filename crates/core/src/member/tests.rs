@@ -1,5 +1,7 @@
 //! One member against a table in a map, with every answer at once. What loss, delay and sleep do is the simulation's.
 
+mod removal;
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -16,6 +18,8 @@ struct Bench {
     workers: BTreeMap<WorkerId, WorkerRow>,
     renewal: RenewalMode,
     said: Vec<Action>,
+    /// How often the rows of all workers were read.
+    full_reads: usize,
 }
 
 fn process(worker: &str, incarnation: &str) -> Process {
@@ -43,6 +47,7 @@ fn bench(leases: usize) -> Bench {
         workers: BTreeMap::new(),
         renewal: RenewalMode::PerWorker,
         said: Vec::new(),
+        full_reads: 0,
     }
 }
 
@@ -72,6 +77,7 @@ impl Bench {
         for action in actions {
             match action {
                 Action::Send { id, request } => {
+                    self.full_reads += usize::from(request == Request::Members);
                     let reply = self.answer(&request);
                     self.on(Event::Reply { id, reply });
                 }
@@ -92,6 +98,15 @@ impl Bench {
                 group: Some(group),
                 workers: self.workers.values().cloned().collect(),
             },
+            Request::MembersPresent => Reply::Members {
+                group: Some(group),
+                workers: self
+                    .workers
+                    .values()
+                    .filter(|row| !row.left_for_good())
+                    .cloned()
+                    .collect(),
+            },
             Request::Worker(id) => Reply::Worker(self.workers.get(id).cloned()),
             Request::Leases => Reply::Leases(self.leases.values().cloned().collect()),
             Request::Lease(key) => Reply::Lease(self.leases.get(key).cloned()),
@@ -104,6 +119,7 @@ impl Bench {
             }),
             Request::WriteWorker(write) => Reply::WorkerWritten(match write.apply(self.workers.get(write.worker())) {
                 Ok(row) => {
+                    self.workers.remove(write.worker());
                     self.workers.extend(row.clone().map(|row| (row.id.clone(), row)));
                     Written::Done(row)
                 }

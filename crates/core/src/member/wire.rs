@@ -19,6 +19,8 @@ pub(super) enum Purpose {
     Register,
     /// The rows of all workers.
     Members,
+    /// The rows of the workers that have not left for good.
+    MembersPresent,
     /// All lease rows; `asks` is how many asks of this worker were known when the read was sent.
     Leases {
         /// See above.

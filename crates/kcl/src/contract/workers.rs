@@ -49,6 +49,10 @@ pub(super) async fn every_write_on_every_row(bench: &impl StoreBench) {
     let (group, workers) = store.members().await.expect("members");
     assert_eq!(group, None, "nobody opened the group");
     assert_eq!(workers, rows_left, "every worker, in the order of their ids");
+    let (_, present) = store.members_present().await.expect("members present");
+    let (left, stayed): (Vec<_>, Vec<_>) = rows_left.into_iter().partition(WorkerRow::left_for_good);
+    assert!(!left.is_empty(), "the catalog has rows of workers that left");
+    assert_eq!(present, stayed, "everybody but those");
 }
 
 pub(super) async fn the_group_is_opened_once(bench: &impl StoreBench) {
@@ -63,6 +67,8 @@ pub(super) async fn the_group_is_opened_once(bench: &impl StoreBench) {
     let bumped = bumped.expect("a group");
     assert_eq!((bumped.renewal, bumped.lineage), (group.renewal, group.lineage + 1));
     assert_eq!(workers, [], "the group is not a worker");
+    let (present, _) = store.members_present().await.expect("members present");
+    assert_eq!(present, Some(bumped), "the group is always there");
 }
 
 fn mine() -> Process {

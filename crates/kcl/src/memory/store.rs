@@ -195,6 +195,12 @@ impl LeaseStore for MemoryStore {
         self.answer("members".to_owned(), query).await
     }
 
+    async fn members_present(&self) -> Result<(Option<Group>, Vec<WorkerRow>), Fault> {
+        let (group, mut workers) = self.members().await?;
+        workers.retain(|row| !row.left_for_good());
+        Ok((group, workers))
+    }
+
     async fn worker(&self, id: &WorkerId) -> Result<Option<WorkerRow>, Fault> {
         let get = |tables: &mut Tables| tables.workers.get(id).cloned();
         self.answer(format!("worker {id}"), get).await

@@ -61,6 +61,7 @@ impl World<'_> {
         let reply = match &call.request {
             Request::OpenGroup(renewal) => self.database.open_group(*renewal),
             Request::Members => self.database.members(),
+            Request::MembersPresent => self.database.members_present(),
             Request::Worker(id) => Reply::Worker(self.database.workers.get(id).cloned()),
             Request::Leases => return self.page(process, call, fate, None, Vec::new()),
             Request::Lease(key) => Reply::Lease(self.database.leases.get(key).cloned()),
@@ -156,6 +157,7 @@ fn kind(request: &Request) -> &'static str {
     match request {
         Request::OpenGroup(_) => "open-group",
         Request::Members => "members",
+        Request::MembersPresent => "members-present",
         Request::Worker(_) => "worker",
         Request::Leases => "leases",
         Request::Lease(_) => "lease",

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use kinex_core::experiment::parse_duration;
+use kinex_core::experiment::{assertion, parse_duration};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 pub struct DurationText(String);
 
 impl DurationText {
-    /// What the schema asks of the text.
-    pub const PATTERN: &str = "^([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$";
+    /// What the schema asks of the text. All digits together are less than ten years.
+    pub const PATTERN: &str = "^([0-9]{1,4}h)?([0-9]{1,6}m)?([0-9]{1,8}s)?([0-9]{1,11}ms)?$";
 
     /// Takes any text.
     pub fn new(text: impl Into<String>) -> Self {
@@ -31,7 +31,15 @@ impl DurationText {
     /// # Errors
     /// A sentence that says what a span of time looks like.
     pub fn get(&self) -> Result<Duration, String> {
-        parse_duration(&self.0).map_err(|error| error.to_string())
+        let span = parse_duration(&self.0).map_err(|error| error.to_string())?;
+        if assertion::matches(Self::PATTERN, &self.0) {
+            Ok(span)
+        } else {
+            Err(format!(
+                "`{}` is longer than a span of time can be: 9999h, 999999m, 99999999s",
+                self.0
+            ))
+        }
     }
 }
 

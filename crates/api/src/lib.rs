@@ -11,6 +11,8 @@ mod check;
 mod convert;
 mod duration;
 mod load;
+mod metadata;
+mod name;
 mod problem;
 mod schema;
 mod text;
@@ -18,7 +20,7 @@ pub mod types;
 
 pub use convert::convert;
 pub use duration::DurationText;
-pub use load::{LoadError, Placed, load};
+pub use load::{LoadError, Placed, document, load};
 pub use problem::Problem;
 pub use schema::{crd, crd_yaml};
 pub use types::{KinesisExperiment, KinesisExperimentSpec};

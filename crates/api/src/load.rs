@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use crate::check::check;
 use crate::convert::convert;
+use crate::metadata;
 use crate::problem::Problem;
 use crate::schema;
-use crate::text::{Place, Text, point};
+use crate::text::{NotOne, Place, Text, point};
 use crate::types::KinesisExperiment;
 
 /// Why a text is no manifest: everything that is wrong with it.
@@ -38,31 +39,68 @@ pub struct Placed {
 }
 
 /// Reads one manifest and checks all that can be checked without a cluster: the definition's schema and rules, and what
-/// the manifest means. `file` is only for messages.
+/// the manifest means. `file` is only for messages. With `generateName` the manifest has no name yet, as at the API server.
 ///
 /// # Errors
 /// Everything that is wrong, each with its field, line and column.
 pub fn load(text: &str, file: &str) -> Result<KinesisExperiment, LoadError> {
-    let refuse = |problems: Vec<Placed>| LoadError {
-        file: file.to_owned(),
-        problems,
-    };
-    let parsed = Text::parse(text).map_err(|error| refuse(vec![syntax(text, &error)]))?;
+    let parsed = parse(text, file)?;
     understand(&parsed.value).map_err(|problems| {
-        let mut placed: Vec<Placed> = problems
+        let mut problems: Vec<Placed> = problems
             .into_iter()
             .map(|problem| locate(text, &parsed, problem))
             .collect();
-        placed.sort_by_key(|placed| (placed.line, placed.column));
-        placed.dedup();
-        refuse(placed)
+        problems.sort_by_key(|placed| (placed.line, placed.column));
+        problems.dedup();
+        LoadError {
+            file: file.to_owned(),
+            problems,
+        }
+    })
+}
+
+/// The one document of a text, its meaning unchecked. `file` is only for messages.
+///
+/// # Errors
+/// When the text is not YAML, or has several documents.
+pub fn document(text: &str, file: &str) -> Result<Value, LoadError> {
+    Ok(parse(text, file)?.value)
+}
+
+fn parse(text: &str, file: &str) -> Result<Text, LoadError> {
+    // kubectl reads the version before this one, and says so to nobody who asks for another.
+    let version = text
+        .lines()
+        .position(|line| line.starts_with("%YAML") && !line.contains("1.1"));
+    if let Some(above) = version {
+        let problem = Problem::new("", "kubectl reads YAML 1.1 only", "leave the line out");
+        let place = Place {
+            line: above as u64 + 1,
+            column: 1,
+        };
+        return Err(LoadError {
+            file: file.to_owned(),
+            problems: vec![placed(text, problem, Some(place))],
+        });
+    }
+    Text::parse(text).map_err(|error| LoadError {
+        file: file.to_owned(),
+        problems: vec![match error {
+            NotOne::Yaml(error) => syntax(text, &error),
+            NotOne::Several(place) => {
+                let problem = Problem::new("", "a second manifest begins here", "give each a file of its own");
+                placed(text, problem, Some(place))
+            }
+        }],
     })
 }
 
 /// The manifest of a value. The rules are asked only of what has the right form, the meaning only of what keeps the rules.
-fn understand(value: &Value) -> Result<KinesisExperiment, Vec<Problem>> {
+fn understand(written: &Value) -> Result<KinesisExperiment, Vec<Problem>> {
     let mut problems = Vec::new();
-    check_envelope(value, &mut problems);
+    check_envelope(written, &mut problems);
+    let mut value = written.clone();
+    admit(schema::manifest(), &mut value);
     if problems.is_empty() {
         let mut schema = schema::manifest().clone();
         // The envelope is known to be right; what a cluster added to a manifest is not the writer's doing.
@@ -71,14 +109,47 @@ fn understand(value: &Value) -> Result<KinesisExperiment, Vec<Problem>> {
                 properties.insert(known.to_owned(), serde_json::json!({ "nullable": true }));
             }
         }
-        check(&schema, value, "", &mut problems);
+        check(&schema, &value, "", &mut problems);
     }
     refuse_any(problems)?;
-    refuse_any(rules_broken(value))?;
+    refuse_any(rules_broken(&value))?;
     let manifest: KinesisExperiment =
-        serde_json::from_value(value.clone()).map_err(|error| vec![Problem::new("", error.to_string(), "")])?;
+        serde_json::from_value(value).map_err(|error| vec![Problem::new("", error.to_string(), "")])?;
     convert(&manifest)?;
     Ok(manifest)
+}
+
+/// What the API server does with a value before it judges it: a field without a value that must have one counts as not
+/// written, and a whole number is one however it is written.
+fn admit(schema: &Value, value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            let property = |name: &str| {
+                let known = schema["properties"].get(name);
+                known.unwrap_or(&schema["additionalProperties"])
+            };
+            fields.retain(|name, value| {
+                let schema = property(name);
+                !(value.is_null() && schema.is_object() && schema["nullable"] != true)
+            });
+            for (name, value) in fields {
+                admit(property(name), value);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| admit(&schema["items"], item)),
+        Value::Number(number) if schema["type"] == "integer" => {
+            if let Some(whole) = number.as_f64().and_then(whole) {
+                *value = whole.into();
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The whole number that a fraction is, within the range in which every whole number has a fraction of its own.
+fn whole(fraction: f64) -> Option<i64> {
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    (fraction.fract() == 0.0 && fraction.abs() < EXACT).then_some(fraction as i64)
 }
 
 fn refuse_any(problems: Vec<Problem>) -> Result<(), Vec<Problem>> {
@@ -107,29 +178,16 @@ fn check_envelope(value: &Value, problems: &mut Vec<Problem>) {
             )),
         }
     }
-    let hint = "pod names are made of it: at most 40 of a-z, 0-9 and -, beginning and ending with a letter or digit";
-    match value["metadata"]["name"].as_str() {
-        None => problems.push(Problem::new("metadata", "`name` is missing", hint)),
-        Some(name) if !is_name(name) => {
-            problems.push(Problem::new(
-                "metadata.name",
-                format!("`{name}` is no name for an experiment"),
-                hint,
-            ));
-        }
-        Some(_) => {}
-    }
+    metadata::check(&value["metadata"], problems);
 }
 
-fn is_name(name: &str) -> bool {
-    let plain = name
-        .bytes()
-        .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-    plain && !name.is_empty() && name.len() <= 40 && !name.starts_with('-') && !name.ends_with('-')
-}
-
-/// The definition's rules, evaluated as the API server does it: with the defaults filled in.
+/// The definition's rules, evaluated as the API server does it: with the defaults filled in, and a name given.
 fn rules_broken(value: &Value) -> Vec<Problem> {
+    let mut named = value.clone();
+    if let Some(name) = metadata::generated_name(&value["metadata"]) {
+        named["metadata"]["name"] = name.into();
+    }
+    let value = &named;
     let broken = Validator::new().validate_with_defaults(schema::manifest(), value, None);
     let Err(errors) = broken else { return Vec::new() };
     let problem = |error: kube::core::cel::ValidationError| {
@@ -215,10 +273,6 @@ fn syntax(text: &str, error: &serde_saphyr::Error) -> Placed {
         .and_then(|rest| rest.split(',').next());
     let (message, hint) = match twice {
         Some(key) => (format!("`{key}` is given twice"), "remove one of them"),
-        None if message.starts_with("multiple YAML documents") => (
-            "a second manifest begins here".to_owned(),
-            "give each a file of its own",
-        ),
         None => (message.to_owned(), "the text is not YAML as it stands"),
     };
     let problem = Problem::new("", message, hint);

@@ -12,7 +12,9 @@ use crate::types::KinesisExperiment;
 pub fn crd() -> CustomResourceDefinition {
     let mut definition = serde_json::to_value(KinesisExperiment::crd()).expect("a definition is JSON");
     for version in definition["spec"]["versions"].as_array_mut().into_iter().flatten() {
-        tidy(&mut version["schema"]["openAPIV3Schema"]);
+        let schema = &mut version["schema"]["openAPIV3Schema"];
+        tidy(schema);
+        refuse_null(&mut schema["properties"]["spec"]);
     }
     serde_json::from_value(definition).expect("a definition stays one")
 }
@@ -29,6 +31,24 @@ pub(crate) fn manifest() -> &'static Value {
         definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"].clone()
     });
     &MANIFEST
+}
+
+/// What a manifest says nothing about may be written without a value too. The API server then takes the field for not
+/// written, as long as the schema does not allow it to hold nothing.
+fn refuse_null(schema: &mut Value) {
+    let Some(fields) = schema.as_object_mut() else { return };
+    fields.remove("nullable");
+    if let Some(choices) = fields.get_mut("enum").and_then(Value::as_array_mut) {
+        choices.retain(|choice| !choice.is_null());
+    }
+    if let Some(properties) = fields.get_mut("properties").and_then(Value::as_object_mut) {
+        properties.values_mut().for_each(refuse_null);
+    }
+    for below in ["items", "additionalProperties"] {
+        if let Some(below) = fields.get_mut(below) {
+            refuse_null(below);
+        }
+    }
 }
 
 /// Kubernetes knows the formats int32 and int64 only. What has no bound of its own (the status: its writer keeps it

@@ -22,10 +22,32 @@ pub(crate) struct Text {
     values: BTreeMap<String, Place>,
 }
 
+/// Why a text is not one document.
+#[derive(Debug)]
+pub(crate) enum NotOne {
+    /// It is not YAML.
+    Yaml(serde_saphyr::Error),
+    /// Another document begins there.
+    Several(Place),
+}
+
 impl Text {
-    /// Reads one document.
-    pub(crate) fn parse(text: &str) -> Result<Self, serde_saphyr::Error> {
-        let root: Spanned<Node> = serde_saphyr::from_str(text)?;
+    /// Reads the one document that is not empty: tools that write YAML leave empty ones, and kubectl passes over them.
+    /// Numbers are those of kubectl too, which takes `010` for eight.
+    pub(crate) fn parse(text: &str) -> Result<Self, NotOne> {
+        let options = serde_saphyr::options! { legacy_octal_numbers: true, reject_unsupported_tags: true };
+        let mut roots: Vec<Spanned<Node>> =
+            serde_saphyr::from_multiple_with_options(text, options).map_err(NotOne::Yaml)?;
+        if let Some(second) = roots.get(1) {
+            return Err(NotOne::Several(point(second.referenced)));
+        }
+        let Some(root) = roots.pop() else {
+            return Ok(Self {
+                value: Value::Null,
+                keys: BTreeMap::new(),
+                values: BTreeMap::new(),
+            });
+        };
         let (mut keys, mut values) = (BTreeMap::new(), BTreeMap::new());
         let value = place(root, String::new(), &mut keys, &mut values);
         Ok(Self { value, keys, values })

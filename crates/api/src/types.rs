@@ -11,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::duration::DurationText;
+use crate::name;
 
 /// What an experiment is: a stream, a fleet of consumers, a load, and the steps to carry out and judge.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,7 +45,8 @@ use crate::duration::DurationText;
     printcolumn(name = "CV", type_ = "string", json_path = ".status.leases.cv", priority = 1, description = "Coefficient of variation of leases over workers."),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1, description = "What the run waits for, or why it ended."),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['Setup', 'Running', 'Paused']) || self.spec.run.nonce > oldSelf.spec.run.nonce || (self.spec.steps == oldSelf.spec.steps && has(self.spec.preset) == has(oldSelf.spec.preset) && (!has(self.spec.preset) || self.spec.preset == oldSelf.spec.preset))").message("spec.steps and spec.preset are frozen while a run is in progress; raise spec.run.nonce to start a new run").field_path(".spec.steps"),
-    validation = Rule::new("size(self.metadata.name) <= 40").message("metadata.name must be at most 40 characters: pod names are worker ids")
+    validation = Rule::new(name::RULE).message(name::MESSAGE),
+    validation = Rule::new(name::TABLES_RULE).message(name::TABLES_MESSAGE)
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.preset) != (size(self.steps) > 0)").message("give exactly one of preset and steps"))]
@@ -136,9 +138,9 @@ pub struct Consumers {
     /// What an outside change of the number of workers means: `Mirror` lets it stand and copies it to spec.replicas, `Follow` lets it stand, `Enforce` undoes it.
     #[serde(default)]
     pub scale_policy: ScalePolicy,
-    /// The StatefulSet's name; without it, the experiment's name followed by `-consumer`. It cannot be changed later.
+    /// The name of the StatefulSet and its Service; without it, the experiment's name followed by `-consumer`. It cannot be changed later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 52), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 52), regex(pattern = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"))]
     pub stateful_set_name: Option<String>,
     /// The most leases that one worker may have. The share of a worker is the smaller of this and the even share.
     #[serde(default = "default_leases_max")]

@@ -89,7 +89,7 @@ fn every_bad_manifest_is_refused_with_exactly_its_error() {
 
 #[test]
 fn an_error_is_shown_with_the_line_and_a_mark_below_it() {
-    let text = "apiVersion: kinex.dev/v1alpha1\nkind: KinesisExperiment\nmetadata: {name: a}\nspec:\n  stream: {name: b}\n  replica: 3\n  preset: scale-only\n";
+    let text = "apiVersion: kinex.dev/v1alpha1\nkind: KinesisExperiment\nmetadata: {name: abc}\nspec:\n  stream: {name: b}\n  replica: 3\n  preset: scale-only\n";
     let error = load(text, "a.yaml").unwrap_err().to_string();
     let wanted =
         "a.yaml:6:3: spec.replica: unknown field `replica`; did you mean `replicas`?\n  |\n6 |   replica: 3\n  |   ^";

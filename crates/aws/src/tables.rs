@@ -6,6 +6,7 @@ use aws_sdk_dynamodb::operation::create_table::CreateTableError;
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType, TableDescription, TableStatus,
 };
+use kinex_core::application;
 use kinex_kcl::ports::StreamMismatch;
 use tokio::time::{Instant, sleep};
 use tracing::info;
@@ -24,7 +25,7 @@ pub(crate) fn lease_table(application: &str) -> String {
 }
 
 pub(crate) fn workers_table(application: &str) -> String {
-    format!("{application}-workers")
+    application::workers_table(application)
 }
 
 /// The lease table (named as the application) and the workers' table (`<application>-workers`).
@@ -69,9 +70,10 @@ impl Tables {
     /// held.
     ///
     /// # Errors
-    /// `Invalid` when a table of that name has another shape: it is never written to. `Unreachable` when a table is not
-    /// active within a minute.
+    /// `Invalid` when a table of that name has another shape: it is never written to; and when DynamoDB has no tables of
+    /// such names. `Unreachable` when a table is not active within a minute.
     pub async fn ensure(&self) -> Result<(), Fault> {
+        self.check_names("CreateTable")?;
         // Neither table is made beside one that is somebody else's.
         let (leases, workers) = tokio::try_join!(self.leases.look(), self.workers.look())?;
         let both = tokio::try_join!(self.leases.ensure(leases), self.workers.ensure(workers));
@@ -83,6 +85,7 @@ impl Tables {
     /// # Errors
     /// `Missing` and `Invalid` accordingly.
     pub async fn check(&self) -> Result<(), Fault> {
+        self.check_names("DescribeTable")?;
         for shaped in [&self.leases, &self.workers] {
             if shaped.look().await?.is_none() {
                 let message = "the table does not exist; check the application name and the region, or start a worker, \
@@ -91,6 +94,13 @@ impl Tables {
             }
         }
         Ok(())
+    }
+
+    /// Says in words what DynamoDB would refuse with a pattern.
+    fn check_names(&self, api: &'static str) -> Result<(), Fault> {
+        let table = &self.leases.table;
+        let checked = application::check(table.name());
+        checked.map_err(|invalid| table.asked(api).fault(FaultKind::Invalid, invalid.to_string()))
     }
 
     /// Ties the tables to a stream the first time, and refuses another one afterwards: its sequence numbers would make

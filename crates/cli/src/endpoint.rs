@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use kinex_aws::{Access, Clients, Fault, FaultKind, patiently, stream_name};
+use kinex_core::application;
 use kinex_stage::Subject;
 use serde::{Deserialize, Serialize};
 
@@ -65,7 +66,7 @@ pub(crate) struct Target {
     /// The stream, by its name or its ARN [default: kcl-experiment]
     #[arg(long, value_name = "NAME", env = "KINEX_STREAM", help_heading = "Connection")]
     pub(crate) stream: Option<String>,
-    /// The application: the name of the lease table [default: the name of the stream]
+    /// The application: the name of the lease table [default: the name of the stream; of one with fewer than three characters, kinex-STREAM]
     #[arg(long, value_name = "NAME", env = "KINEX_APPLICATION", help_heading = "Connection")]
     pub(crate) application: Option<String>,
     /// A local run, by its report directory: its endpoint, stream and application
@@ -120,7 +121,7 @@ impl Target {
     /// Prepares the clients; sends nothing yet.
     ///
     /// # Errors
-    /// When the run's directory has no such file, or an endpoint is no URL.
+    /// When the run's directory has no such file, an endpoint is no URL, or the application cannot have such a name.
     pub(crate) async fn connect(&self) -> anyhow::Result<Connected> {
         let (access, stream, application) = match &self.run {
             Some(directory) => {
@@ -133,7 +134,13 @@ impl Target {
                     access.endpoint = Some(format!("http://127.0.0.1:{EMULATOR_PORT}"));
                 }
                 let stream = self.stream.clone().unwrap_or_else(|| STREAM.to_owned());
-                let application = self.application.as_deref().unwrap_or(stream_name(&stream)).to_owned();
+                let application = match &self.application {
+                    Some(application) => application.clone(),
+                    None => application::default_for(stream_name(&stream)).into_owned(),
+                };
+                application::check(&application).map_err(|invalid| {
+                    Stop::usage(invalid.to_string()).next("give another name: --application NAME")
+                })?;
                 (access, stream, application)
             }
         };

@@ -5,6 +5,7 @@
 //! crates around this one do that and feed the answers back in. That is what lets one set of rules run unchanged in a
 //! consumer, in the operator, and under the seeded scheduler of the simulation.
 
+pub mod application;
 pub mod audit;
 pub mod balance;
 pub mod experiment;

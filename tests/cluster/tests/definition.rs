@@ -58,7 +58,7 @@ const BAD: &[(&str, By)] = &[
     ("bad-duration", By::Server("spec.balance.timeout: Invalid value")),
     ("bad-expression", By::Operator),
     ("key-given-twice", By::Validate),
-    ("long-name", By::Server("metadata.name must be at most 40 characters")),
+    ("long-name", By::Server("metadata.name must have 3 to 40 of a-z")),
     (
         "neither-preset-nor-steps",
         By::Server("exactly one of preset and steps"),
@@ -116,6 +116,30 @@ fn the_api_server_refuses_a_bad_manifest_with_its_reason() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Manifests written in unusual ways, as `crates/api/tests/unusual.rs` reads them.
+const UNUSUAL: &str = "crates/api/tests/unusual.txt";
+const HEAD: &str = "apiVersion: kinex.dev/v1alpha1\nkind: KinesisExperiment\nmetadata: {name: unusual}\nspec:";
+
+#[test]
+#[ignore = "needs a cluster: make cluster-test"]
+fn manifest_written_in_an_unusual_way_is_accepted_or_refused_as_validate_does() {
+    let namespace = namespace("unusual");
+    let table = fs::read_to_string(root().join(UNUSUAL)).unwrap();
+    let mut wrong = Vec::new();
+    let mut count = 0;
+    for block in table.split("\n== ").skip(1) {
+        let (title, text) = block.split_once('\n').unwrap();
+        let lines = text.lines().map(|line| if line == "NAME" { HEAD } else { line });
+        let text = lines.collect::<Vec<_>>().join("\n");
+        let answer = namespace.kubectl_with(&text, ["create", "--dry-run=server", "--validate=strict", "-f", "-"]);
+        if answer.success != title.ends_with(": accepted") {
+            wrong.push(format!("{title}: {answer:?}"));
+        }
+        count += 1;
+    }
+    assert!(count > 25 && wrong.is_empty(), "{count}: {}", wrong.join("\n"));
 }
 
 /// Creates the small experiment and says that its run is in progress.

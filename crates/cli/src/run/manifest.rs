@@ -30,8 +30,7 @@ pub(crate) fn spec(args: &Args) -> anyhow::Result<Spec> {
     if changes.is_empty() {
         return Ok(spec);
     }
-    let mut document: Value =
-        serde_saphyr::from_str(&text).map_err(|error| Stop::usage(format!("{name} cannot be read")).source(error))?;
+    let mut document = kinex_api::document(&text, &name).map_err(|error| Stop::usage(error.to_string()))?;
     for change in &changes {
         apply(&mut document, change)?;
     }
@@ -42,7 +41,7 @@ pub(crate) fn spec(args: &Args) -> anyhow::Result<Spec> {
 }
 
 fn read(path: &Path) -> anyhow::Result<String> {
-    std::fs::read_to_string(path).map_err(|source| {
+    std::fs::read(path).and_then(|bytes| decoded(&bytes)).map_err(|source| {
         let advice = "give the path of a KinesisExperiment manifest, such as deploy/experiments/rebalance.yaml";
         Stop::usage(format!("cannot read {}", path.display()))
             .next(advice)
@@ -51,8 +50,33 @@ fn read(path: &Path) -> anyhow::Result<String> {
     })
 }
 
+/// The text of a file. One that begins with a mark in UTF-16 is in UTF-16: PowerShell writes such files, and kubectl reads
+/// them.
+fn decoded(bytes: &[u8]) -> std::io::Result<String> {
+    let unit: fn([u8; 2]) -> u16 = match bytes {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => {
+            let text = std::str::from_utf8(bytes).map(str::to_owned);
+            return text.map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error));
+        }
+    };
+    let units = bytes[2..].chunks(2).map(|pair| match pair {
+        [one, other] => unit([*one, *other]),
+        // Half of a character is none.
+        _ => 0xd800,
+    });
+    let text: Result<String, _> = char::decode_utf16(units).collect();
+    text.map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
+}
+
 fn validated(name: &str, text: &str) -> anyhow::Result<Spec> {
-    let manifest = kinex_api::load(text, name).map_err(|error| Stop::usage(error.to_string()))?;
+    let mut manifest = kinex_api::load(text, name).map_err(|error| Stop::usage(error.to_string()))?;
+    if let (None, Some(prefix)) = (&manifest.metadata.name, &manifest.metadata.generate_name) {
+        // As the API server does it, so that every run has tables of its own.
+        let drawn = uuid::Uuid::new_v4().simple().to_string();
+        manifest.metadata.name = Some(format!("{prefix}{}", &drawn[..5]));
+    }
     kinex_api::convert(&manifest).map_err(|problems| {
         let lines: Vec<_> = problems.iter().map(ToString::to_string).collect();
         Stop::usage(format!("{name}: {}", lines.join("\n       "))).into()
@@ -118,6 +142,20 @@ mod tests {
             "spec.run.deadline=5m",
             r#"{"spec":{"replicas":3,"run":{"deadline":"5m"}}}"#,
         );
+    }
+
+    #[test]
+    fn file_in_utf_16_is_read_by_its_mark() {
+        let units: Vec<u16> = "name: größe".encode_utf16().collect();
+        let bytes = |mark: [u8; 2], unit: fn(u16) -> [u8; 2]| {
+            let rest = units.iter().flat_map(|one| unit(*one));
+            mark.into_iter().chain(rest).collect::<Vec<u8>>()
+        };
+        assert_eq!(decoded(&bytes([0xff, 0xfe], u16::to_le_bytes)).unwrap(), "name: größe");
+        assert_eq!(decoded(&bytes([0xfe, 0xff], u16::to_be_bytes)).unwrap(), "name: größe");
+        assert_eq!(decoded("name: größe".as_bytes()).unwrap(), "name: größe");
+        assert!(decoded(&[0xff, 0xfe, b'a']).is_err());
+        assert!(decoded(&[b'a', 0xff]).is_err());
     }
 
     #[test]

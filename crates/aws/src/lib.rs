@@ -68,7 +68,7 @@ pub use requests::{RequestCount, Requests};
 pub use sender::{Entry, Outcome, Sender};
 pub use stream_admin::{Distribution, StreamAdmin, StreamStatus, StreamSummary};
 pub use stream_ref::stream_name;
-pub use tables::Tables;
+pub use tables::{Deleted, TableIdentity, Tables, TablesMade};
 
 pub use aws_config::SdkConfig;
 

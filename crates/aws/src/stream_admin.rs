@@ -9,7 +9,7 @@ use kinex_core::shard_map::Shard;
 use tokio::time::Instant;
 
 use crate::fault::{Asked, Failure, Subject};
-use crate::tables::Pause;
+use crate::tables::{Deleted, Pause};
 use crate::{Clients, Fault, FaultKind, shards, stream_ref};
 
 /// How Kinesis chooses the shard of a record.
@@ -84,13 +84,37 @@ impl StreamAdmin {
     /// # Errors
     /// `Invalid` when the name or the number is not allowed; `Throttled` when patience is over.
     pub async fn create(&self, stream: &str, shards: u32) -> Result<StreamSummary, Fault> {
+        self.make(stream, shards, |_| {}).await
+    }
+
+    /// As [`create`](Self::create), and tells `made` of the stream if this very call made it, before it waits for it to be
+    /// active. When the answer to the creation is lost, nobody can know whose the stream is: it is not told.
+    ///
+    /// # Errors
+    /// As [`create`](Self::create); a stream that was told before is made all the same.
+    pub async fn make(
+        &self,
+        stream: &str,
+        shards: u32,
+        made: impl Fn(StreamIdentity) + Send + Sync,
+    ) -> Result<StreamSummary, Fault> {
         let asked = self.asked("CreateStream", stream);
         let count = shard_count(&asked, shards)?;
         let mut wait = Wait::new(self.patience);
+        // The service took our request, and has not shown yet which stream came of it.
+        let mut ours = false;
         loop {
             match self.describe(stream).await {
-                Ok(summary) if summary.status == StreamStatus::Active => return Ok(summary),
-                Ok(_) => {}
+                Ok(summary) => {
+                    if std::mem::take(&mut ours) {
+                        made(summary.identity.clone());
+                    }
+                    if summary.status == StreamStatus::Active {
+                        return Ok(summary);
+                    }
+                }
+                // Whatever the answer, the stream is made; which one it is must be known.
+                Err(_) if ours => {}
                 Err(fault) if fault.kind == FaultKind::Missing => {
                     let answer = self
                         .client()
@@ -99,6 +123,7 @@ impl StreamAdmin {
                         .shard_count(count)
                         .send()
                         .await;
+                    ours = answer.is_ok();
                     // Somebody else may create it at the same time.
                     tolerate(answer.map(drop).map_err(|error| Failure::of(&error)), &asked)?;
                 }
@@ -271,12 +296,30 @@ impl StreamAdmin {
     /// # Errors
     /// As any request.
     pub async fn delete(&self, stream: &str) -> Result<(), Fault> {
+        self.delete_if(stream, |_| true).await.map(drop)
+    }
+
+    /// Deletes the stream with its records if it is the one that was made, and waits until it is gone. Whatever else has
+    /// its name is left alone.
+    ///
+    /// # Errors
+    /// As any request.
+    pub async fn delete_made(&self, stream: &str, made: Option<&StreamIdentity>) -> Result<Deleted, Fault> {
+        Ok(match self.delete_if(stream, |identity| Some(identity) == made).await? {
+            Deleted::Replaced if made.is_none() => Deleted::Foreign,
+            deleted => deleted,
+        })
+    }
+
+    /// Deletes the stream if it is the one that is meant, which is looked at before each request.
+    async fn delete_if(&self, stream: &str, meant: impl Fn(&StreamIdentity) -> bool) -> Result<Deleted, Fault> {
         let asked = self.asked("DeleteStream", stream);
         let mut wait = Wait::new(self.patience);
         loop {
             match self.describe(stream).await {
-                Err(fault) if fault.kind == FaultKind::Missing => return Ok(()),
+                Err(fault) if fault.kind == FaultKind::Missing => return Ok(Deleted::Gone),
                 Err(fault) => return Err(fault),
+                Ok(summary) if !meant(&summary.identity) => return Ok(Deleted::Replaced),
                 Ok(summary) if summary.status == StreamStatus::Deleting => {}
                 Ok(_) => {
                     let request = self.client().delete_stream();
@@ -285,7 +328,7 @@ impl StreamAdmin {
                         .set_stream_arn(stream_ref::arn(stream));
                     let answer = request.enforce_consumer_deletion(true).send().await;
                     match answer.map(drop).map_err(|error| Failure::of(&error)) {
-                        Err(failure) if failure.kind() == FaultKind::Missing => return Ok(()),
+                        Err(failure) if failure.kind() == FaultKind::Missing => return Ok(Deleted::Gone),
                         answer => tolerate(answer, &asked)?,
                     }
                 }

@@ -36,6 +36,37 @@ pub struct Tables {
     facts: Facts,
 }
 
+/// What tells a table from another one of the same name.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TableIdentity {
+    /// Its name.
+    pub name: String,
+    /// Its `TableId`, which no two tables share:
+    /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TableDescription.html>. Where the service gives
+    /// none, the time of its creation.
+    pub id: String,
+}
+
+/// The tables that one caller made: no table that was there before, or that somebody else made at the same time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TablesMade {
+    /// The lease table.
+    pub leases: Option<TableIdentity>,
+    /// The workers' table.
+    pub workers: Option<TableIdentity>,
+}
+
+/// What became of a table or a stream that its maker wanted to delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deleted {
+    /// It is gone, by this call or before it.
+    Gone,
+    /// Another one of that name stands there, which somebody else made since: it was left alone.
+    Replaced,
+    /// One stands there that the caller did not make at all: it was left alone.
+    Foreign,
+}
+
 /// A table and the shape it must have.
 #[derive(Clone, Debug)]
 struct Shaped {
@@ -73,10 +104,34 @@ impl Tables {
     /// `Invalid` when a table of that name has another shape: it is never written to; and when DynamoDB has no tables of
     /// such names. `Unreachable` when a table is not active within a minute.
     pub async fn ensure(&self) -> Result<(), Fault> {
+        self.make(|_| {}).await
+    }
+
+    /// As [`ensure`](Self::ensure), and tells `made` of each table that this very call made, as soon as the service has
+    /// said so. When the answer to a creation is lost, nobody can know whose the table is: it is not told.
+    ///
+    /// # Errors
+    /// As [`ensure`](Self::ensure); a table that was told before is made all the same.
+    pub async fn make(&self, made: impl Fn(TablesMade) + Send + Sync) -> Result<(), Fault> {
         self.check_names("CreateTable")?;
         // Neither table is made beside one that is somebody else's.
         let (leases, workers) = tokio::try_join!(self.leases.look(), self.workers.look())?;
-        let both = tokio::try_join!(self.leases.ensure(leases), self.workers.ensure(workers));
+        let leases_made = |table| {
+            made(TablesMade {
+                leases: Some(table),
+                ..TablesMade::default()
+            });
+        };
+        let workers_made = |table| {
+            made(TablesMade {
+                workers: Some(table),
+                ..TablesMade::default()
+            });
+        };
+        let both = tokio::try_join!(
+            self.leases.ensure(leases, leases_made),
+            self.workers.ensure(workers, workers_made)
+        );
         both.map(|_| ())
     }
 
@@ -113,14 +168,14 @@ impl Tables {
         self.same(bound, stream)
     }
 
-    /// Whether the tables are tied to this stream, or to none yet; writes nothing.
+    /// Whether the tables are tied to this stream: `false` when they are tied to none yet. Writes nothing.
     ///
     /// # Errors
     /// As [`bind`](Self::bind); `Missing` when there are no tables.
-    pub async fn bound_to(&self, stream: &StreamIdentity) -> Result<(), Fault> {
+    pub async fn bound_to(&self, stream: &StreamIdentity) -> Result<bool, Fault> {
         match bound(&self.facts).await? {
-            Some(bound) => self.same(bound, stream),
-            None => Ok(()),
+            Some(bound) => self.same(bound, stream).map(|()| true),
+            None => Ok(false),
         }
     }
 
@@ -133,14 +188,28 @@ impl Tables {
         Err(self.leases.table.asked("Bind").fault(FaultKind::Invalid, message))
     }
 
+    /// Deletes those tables that were made, and returns when they are gone. Whatever else has their names is left alone.
+    ///
+    /// # Errors
+    /// As any request.
+    pub async fn delete_made(&self, made: &TablesMade) -> Result<Vec<(String, Deleted)>, Fault> {
+        let mut tables = Vec::new();
+        for (shaped, made) in [(&self.leases, &made.leases), (&self.workers, &made.workers)] {
+            let deleted = shaped.delete_made(made.as_ref()).await?;
+            tables.push((shaped.table.name().to_owned(), deleted));
+        }
+        Ok(tables)
+    }
+
     /// Deletes both tables, and returns when they are gone. A table of another shape is left alone.
     ///
     /// # Errors
     /// `Invalid` when a table of that name has another shape.
     pub async fn delete(&self) -> Result<(), Fault> {
         tokio::try_join!(self.leases.look(), self.workers.look())?;
-        tokio::try_join!(self.leases.delete(), self.workers.delete())?;
-        Ok(())
+        // The workers' table knows whose the leases are: it goes last, so that whoever goes on with this can tell.
+        self.leases.delete().await?;
+        self.workers.delete().await
     }
 }
 
@@ -170,31 +239,54 @@ fn decode(facts: &Facts, bound: &str) -> Result<StreamIdentity, Fault> {
 
 impl Shaped {
     /// The table as it is; `None` when there is none.
+    ///
+    /// # Errors
+    /// `Invalid` when it has another shape.
     async fn look(&self) -> Result<Option<TableDescription>, Fault> {
-        let client = self.table.clients().plans();
-        // The futures of the SDK are large, and several of these run side by side.
-        let answer = Box::pin(client.describe_table().table_name(self.table.name()).send()).await;
-        let described = match answer {
-            Ok(answer) => answer.table,
-            Err(error) => match Failure::of(&error) {
-                failure if failure.kind() == FaultKind::Missing => None,
-                failure => return Err(self.table.asked("DescribeTable").failed(&failure)),
-            },
-        };
+        let described = self.describe().await?;
         match described.as_ref().and_then(|described| self.difference(described)) {
             Some(difference) => Err(self.table.asked("DescribeTable").fault(FaultKind::Invalid, difference)),
             None => Ok(described),
         }
     }
 
-    async fn ensure(&self, first: Option<TableDescription>) -> Result<(), Fault> {
+    async fn describe(&self) -> Result<Option<TableDescription>, Fault> {
+        let client = self.table.clients().plans();
+        // The futures of the SDK are large, and several of these run side by side.
+        let answer = Box::pin(client.describe_table().table_name(self.table.name()).send()).await;
+        match answer {
+            Ok(answer) => Ok(answer.table),
+            Err(error) => match Failure::of(&error) {
+                failure if failure.kind() == FaultKind::Missing => Ok(None),
+                failure => Err(self.table.asked("DescribeTable").failed(&failure)),
+            },
+        }
+    }
+
+    /// The table that is described, as opposed to others of its name.
+    fn identity(&self, described: &TableDescription) -> Option<TableIdentity> {
+        let created = || {
+            let created = described.creation_date_time.as_ref()?;
+            Some(format!("created {}", created.to_millis().ok()?))
+        };
+        Some(TableIdentity {
+            name: self.table.name().to_owned(),
+            id: described.table_id.clone().or_else(created)?,
+        })
+    }
+
+    async fn ensure(&self, first: Option<TableDescription>, made: impl Fn(TableIdentity)) -> Result<(), Fault> {
         let deadline = Instant::now() + PATIENCE;
         let mut pause = Pause::default();
         let mut seen = first;
         loop {
             match seen.as_ref().and_then(|described| described.table_status.as_ref()) {
                 Some(TableStatus::Active | TableStatus::Updating) => return Ok(()),
-                None => self.create().await?,
+                None => {
+                    if let Some(identity) = self.create().await? {
+                        made(identity);
+                    }
+                }
                 Some(_) => {}
             }
             if Instant::now() > deadline {
@@ -206,8 +298,9 @@ impl Shaped {
         }
     }
 
-    /// Asks for the table. That somebody else is faster, or that too many are made at once, is no error.
-    async fn create(&self) -> Result<(), Fault> {
+    /// Asks for the table, and says which one was made. That somebody else is faster, or that too many are made at once,
+    /// is no error.
+    async fn create(&self) -> Result<Option<TableIdentity>, Fault> {
         let range = self.range.map(|range| (range, KeyType::Range));
         let keys = [(self.hash, KeyType::Hash)].into_iter().chain(range);
         let mut request = self
@@ -226,20 +319,42 @@ impl Shaped {
                 .attribute_definitions(attribute.expect("name and type are given"));
         }
         match Box::pin(request.send()).await {
-            Ok(_) => info!(table = self.table.name(), "table created"),
+            Ok(answer) => {
+                info!(table = self.table.name(), "table created");
+                let described = answer.table_description;
+                Ok(described.and_then(|described| self.identity(&described)))
+            }
             Err(error) => match error.as_service_error() {
-                Some(CreateTableError::ResourceInUseException(_) | CreateTableError::LimitExceededException(_)) => {}
-                _ => return Err(self.table.asked("CreateTable").failed(&Failure::of(&error))),
+                Some(CreateTableError::ResourceInUseException(_) | CreateTableError::LimitExceededException(_)) => {
+                    Ok(None)
+                }
+                _ => Err(self.table.asked("CreateTable").failed(&Failure::of(&error))),
             },
         }
-        Ok(())
     }
 
     async fn delete(&self) -> Result<(), Fault> {
+        self.look().await?;
+        self.delete_if(|_| true).await.map(drop)
+    }
+
+    async fn delete_made(&self, made: Option<&TableIdentity>) -> Result<Deleted, Fault> {
+        let meant = |described: &TableDescription| made.is_some() && self.identity(described).as_ref() == made;
+        Ok(match self.delete_if(meant).await? {
+            Deleted::Replaced if made.is_none() => Deleted::Foreign,
+            deleted => deleted,
+        })
+    }
+
+    /// Deletes the table if it is the one that is meant, which is looked at before each request.
+    async fn delete_if(&self, meant: impl Fn(&TableDescription) -> bool) -> Result<Deleted, Fault> {
         let deadline = Instant::now() + PATIENCE;
         let mut pause = Pause::default();
         let asked = self.table.asked("DeleteTable");
-        while let Some(described) = self.look().await? {
+        while let Some(described) = self.describe().await? {
+            if !meant(&described) {
+                return Ok(Deleted::Replaced);
+            }
             if described.table_status != Some(TableStatus::Deleting) {
                 let client = self.table.clients().plans();
                 let answer = Box::pin(client.delete_table().table_name(self.table.name()).send()).await;
@@ -256,7 +371,7 @@ impl Shaped {
             }
             pause.once().await;
         }
-        Ok(())
+        Ok(Deleted::Gone)
     }
 
     /// How the table differs from what it must be.

@@ -1,9 +1,10 @@
 //! Streams: changes that are made once, whatever becomes of their answers.
 
+use std::sync::Mutex;
 use std::time::Duration;
 
 use bytes::Bytes;
-use kinex_aws::{Entry, FaultKind, Outcome, StreamStatus};
+use kinex_aws::{Deleted, Entry, FaultKind, Outcome, StreamIdentity, StreamStatus};
 use kinex_core::id::ShardId;
 use kinex_core::shard_map::Shard;
 use kinex_embedded::{Fault, Rule, Service};
@@ -205,6 +206,52 @@ async fn a_stream_made_anew_under_the_same_name_is_another_one() {
     let fault = reader.shards().await.expect_err("another one");
     let mismatch = fault.mismatch().expect("both streams");
     assert_eq!((&mismatch.bound, &mismatch.found), (&first, &second));
+}
+
+/// Makes the stream `orders`, and gives it if this very call made it.
+async fn made(bench: &Bench) -> Option<StreamIdentity> {
+    let told = Mutex::new(None);
+    let note = |made| *told.lock().expect("nobody panics with it") = Some(made);
+    bench.clients.streams().make("orders", 1, note).await.expect("create");
+    told.into_inner().expect("nobody panics with it")
+}
+
+#[tokio::test]
+async fn stream_is_deleted_by_its_maker_alone() {
+    let bench = Bench::start().await;
+    let streams = bench.clients.streams();
+    let first = made(&bench).await.expect("it was not there");
+    assert_eq!(made(&bench).await, None, "it is there");
+    assert_eq!(streams.delete_made("orders", None).await.unwrap(), Deleted::Foreign);
+
+    streams.delete("orders").await.expect("delete");
+    let second = made(&bench).await.expect("it was not there");
+    let kept = streams.delete_made("orders", Some(&first)).await.unwrap();
+    assert_eq!(kept, Deleted::Replaced);
+    streams.describe("orders").await.expect("it stays");
+    for _ in 0..2 {
+        let gone = streams.delete_made("orders", Some(&second)).await.unwrap();
+        assert_eq!(gone, Deleted::Gone);
+    }
+}
+
+#[tokio::test]
+async fn stream_whose_creation_lost_its_answer_is_nobodys() {
+    let bench = Bench::start().await;
+    let lost = Rule::new(Service::Kinesis, "CreateStream", Fault::ReplyLost).times(1);
+    bench.endpoints.faults().add(lost);
+    assert_eq!(made(&bench).await, None);
+}
+
+#[tokio::test]
+async fn stream_that_cannot_be_described_at_once_is_told_all_the_same() {
+    let bench = Bench::start().await;
+    // The first look finds no stream, and those behind the creation fail.
+    for nth in 2..=9 {
+        let failing = Rule::new(Service::Kinesis, "DescribeStreamSummary", Fault::ServerError).nth(nth);
+        bench.endpoints.faults().add(failing);
+    }
+    assert!(made(&bench).await.is_some());
 }
 
 #[tokio::test]

@@ -1,9 +1,11 @@
 //! Tables that are missing, made at once by many, or somebody else's.
 
+use std::sync::Mutex;
+
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType as Type,
 };
-use kinex_aws::{Entry, FaultKind, Outcome, StreamIdentity};
+use kinex_aws::{Deleted, Entry, FaultKind, Outcome, StreamIdentity, TablesMade};
 use kinex_core::id::{Epoch, ShardId};
 use kinex_core::lease::{Checkpoint, Lease, LeaseWrite, Position};
 use kinex_embedded::{Fault, Rule, Service};
@@ -217,4 +219,56 @@ async fn leases_of_another_stream_are_known_by_their_checkpoints() {
         let evidence = Evidence::Checkpoint(checkpoint);
         assert_eq!(found, foreign.then_some(ForeignLease { key, evidence }));
     }
+}
+
+/// Makes the tables of `orders`, and gives those that this very call made.
+async fn made(bench: &Bench) -> TablesMade {
+    let told = Mutex::new(TablesMade::default());
+    let tables = bench.clients.tables("orders");
+    let note = |made: TablesMade| {
+        let mut told = told.lock().expect("nobody panics with it");
+        told.leases = made.leases.or(told.leases.take());
+        told.workers = made.workers.or(told.workers.take());
+    };
+    tables.make(note).await.expect("tables");
+    told.into_inner().expect("nobody panics with it")
+}
+
+async fn deleted(bench: &Bench, made: &TablesMade) -> Vec<Deleted> {
+    let tables = bench.clients.tables("orders");
+    let deleted = tables.delete_made(made).await.expect("delete");
+    deleted.into_iter().map(|(_, deleted)| deleted).collect()
+}
+
+#[tokio::test]
+async fn table_that_was_there_is_not_told_and_never_deleted() {
+    let bench = Bench::start().await;
+    make(&bench, "orders", &[("leaseKey", KeyType::Hash, Type::S)]).await;
+    let first = made(&bench).await;
+    assert!(first.leases.is_none() && first.workers.is_some(), "{first:?}");
+    assert_eq!(made(&bench).await, TablesMade::default(), "both are there");
+    assert_eq!(deleted(&bench, &first).await, [Deleted::Foreign, Deleted::Gone]);
+    assert_eq!(deleted(&bench, &first).await, [Deleted::Foreign, Deleted::Gone]);
+}
+
+#[tokio::test]
+async fn table_that_was_made_again_since_stays() {
+    let bench = Bench::start().await;
+    let first = made(&bench).await;
+    bench.clients.tables("orders").delete().await.expect("delete");
+    let second = made(&bench).await;
+    assert_ne!(first, second);
+    assert_eq!(deleted(&bench, &first).await, [Deleted::Replaced, Deleted::Replaced]);
+    bench.clients.tables("orders").check().await.expect("both are there");
+    assert_eq!(deleted(&bench, &second).await, [Deleted::Gone, Deleted::Gone]);
+}
+
+#[tokio::test]
+async fn table_whose_creation_lost_its_answer_is_not_told() {
+    let bench = Bench::start().await;
+    bench
+        .endpoints
+        .faults()
+        .add(Rule::new(Service::DynamoDb, "CreateTable", Fault::ReplyLost).times(2));
+    assert_eq!(made(&bench).await, TablesMade::default());
 }

@@ -82,6 +82,9 @@ pub struct Args {
         value_delimiter = ','
     )]
     pub stream_prefixes: Vec<String>,
+    /// What the names of lease tables begin with, before the experiment's name [default: nothing]
+    #[arg(long, value_name = "PREFIX", env = "KINEX_TABLE_PREFIX")]
+    pub table_prefix: Option<String>,
     /// The most open shards that an experiment may come to [default: 200]
     #[arg(long, value_name = "N", env = "KINEX_MAX_SHARDS")]
     pub max_shards: Option<u32>,

@@ -4,7 +4,6 @@
 //! claims them first has them until they are deleted: otherwise two fleets would take each other's leases, and deleting
 //! one experiment would delete the other's stream.
 
-use kinex_aws::{Fault, FaultKind};
 use kinex_stage::Subject;
 
 use crate::status::Trouble;
@@ -28,24 +27,6 @@ pub(crate) async fn claim(subject: &Subject, namespace: &str) -> Result<(), Trou
             reason: "TablesNotReady",
             message: fault.to_string(),
         }),
-    }
-}
-
-/// Looks whether another namespace has the tables. Tables that nobody claimed, or that are gone, are free.
-///
-/// # Errors
-/// The same in words, for somebody who is about to delete them.
-pub(crate) async fn check(subject: &Subject, namespace: &str) -> Result<(), String> {
-    let (kind, id) = CLAIM;
-    let facts = subject.clients.facts(&subject.application);
-    match facts.get(kind, id).await {
-        Ok(Some(owner)) => ours(subject, namespace, &owner),
-        Ok(None) => Ok(()),
-        Err(Fault {
-            kind: FaultKind::Missing,
-            ..
-        }) => Ok(()),
-        Err(fault) => Err(fault.to_string()),
     }
 }
 

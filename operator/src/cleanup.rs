@@ -8,15 +8,13 @@ use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
 use kinex_api::KinesisExperiment;
-use kinex_aws::{Fault, FaultKind};
-use kinex_core::experiment::Timestamp;
-use kinex_stage::Subject;
+use kinex_core::experiment::{Created, Timestamp};
+use kinex_stage::{Subject, ledger};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 
-use crate::claim;
 use crate::observe::Cluster;
 
 /// What holds a deleted experiment until its stream is deleted.
@@ -80,11 +78,12 @@ pub(crate) async fn stop_programs(client: &Client, cluster: &Cluster) -> kube::R
     Ok(())
 }
 
-/// Deletes this very object; another one of its name stays, and so does one that was changed since it was read.
+/// Deletes this very object; another one of its name stays, and so does one that was changed since it was read. Says
+/// whether there is none of its name any more.
 ///
 /// # Errors
 /// When the API server refuses for another reason.
-pub(crate) async fn delete_exactly<K>(client: &Client, object: &K) -> kube::Result<()>
+pub(crate) async fn delete_exactly<K>(client: &Client, object: &K) -> kube::Result<bool>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
@@ -97,33 +96,20 @@ where
         ..DeleteParams::background()
     };
     match api.delete(&object.name_any(), &parameters).await {
-        Err(kube::Error::Api(answer)) if answer.code == 404 || answer.code == 409 => Ok(()),
-        other => other.map(drop),
+        Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(true),
+        Err(kube::Error::Api(answer)) if answer.code == 409 => Ok(false),
+        other => other.map(|_| true),
     }
 }
 
-/// Deletes the stream and the tables. What is gone already is no error.
+/// Deletes the stream and the tables that the experiment created. What is gone already is no error. Returns in words what
+/// stays, because it is somebody else's.
 ///
 /// # Errors
-/// What the endpoint says, or that it says nothing; that the tables belong to somebody else: then nothing is deleted.
-pub(crate) async fn delete(subject: &Subject, namespace: &str) -> Result<(), String> {
-    let tables = subject.clients.tables(&subject.application);
-    let words = |fault: Fault| fault.to_string();
-    let deleting = async {
-        gone(tables.check().await).map_err(words)?;
-        claim::check(subject, namespace).await?;
-        gone(subject.clients.streams().delete(&subject.stream).await.map(drop)).map_err(words)?;
-        gone(tables.delete().await).map_err(words)
-    };
-    match tokio::time::timeout(PATIENCE, Box::pin(deleting)).await {
-        Ok(answer) => answer,
+/// What the endpoint says, or that it says nothing.
+pub(crate) async fn delete(subject: &Subject, created: &Created) -> Result<Vec<String>, String> {
+    match tokio::time::timeout(PATIENCE, Box::pin(ledger::delete(subject, created))).await {
+        Ok(answer) => answer.map_err(|fault| fault.to_string()),
         Err(_) => Err(format!("no answer within {} s", PATIENCE.as_secs())),
-    }
-}
-
-fn gone(answer: Result<(), Fault>) -> Result<(), Fault> {
-    match answer {
-        Err(fault) if fault.kind == FaultKind::Missing => Ok(()),
-        other => other,
     }
 }

@@ -11,21 +11,22 @@ use kinex_aws::{Clients, Fault};
 use kinex_core::experiment::Timestamp;
 use kinex_telemetry::Health;
 use kube::core::DeserializeGuard;
+use kube::runtime::Controller;
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::events::{Event, EventType, Recorder};
 use kube::runtime::reflector::{ObjectRef, Store};
-use kube::runtime::{Controller, watcher};
 use kube::{Api, Client, Resource, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::leader::Tenure;
 use crate::limits;
+use crate::link::Pauses;
 use crate::metrics::{Failure, Meters, Reconcile};
 use crate::round::{self, Error};
 use crate::scene::Memo;
 use crate::settings::{Place, Settings};
-use crate::watch::{Guarded, Stores};
+use crate::watch::{self, Guarded, Signs, Stores};
 
 /// One look at an experiment, with everything that is done about it, may take this long.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,8 +34,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOKS_MAX: u16 = 64;
 /// An experiment is looked at no more often than this, however many events come.
 const EARLIEST: Duration = Duration::from_millis(200);
-/// From a look that failed to the next.
-const AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// From a look that failed to the next, at first; each failure doubles it.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// At most: an outage that is over is noticed soon.
+const AFTER_FAILURE_MAX: Duration = Duration::from_secs(5);
+/// The loop goes round at least this often, also when there is no experiment.
+const TURN: Duration = Duration::from_secs(10);
 /// From one look at an object that makes no sense to the next.
 const SENSELESS: Duration = Duration::from_secs(300);
 /// How long the watches of pods may take to begin before experiments are told that they do not work.
@@ -145,13 +150,29 @@ impl Context {
 
     /// Waits for the effects under way, and writes down what was seen.
     pub(crate) async fn finish(&self) {
-        let memos: Vec<_> = self.memos().values().map(|(_, memo)| Arc::clone(memo)).collect();
-        for memo in memos {
+        let memos: Vec<_> = self
+            .memos()
+            .iter()
+            .map(|(uid, (_, memo))| (uid.clone(), Arc::clone(memo)))
+            .collect();
+        for (uid, memo) in memos {
             let mut memo = memo.lock().await;
-            if let Some(scene) = &mut memo.scene {
-                scene.actor.finish().await;
+            let Some(scene) = &mut memo.scene else { continue };
+            scene.actor.finish().await;
+            let created = scene.actor.ledger().created();
+            let Some(experiment) = memo.latest.take().or_else(|| self.experiment(&uid)) else {
+                continue;
+            };
+            if let Err(error) = round::note_created(self, &experiment, &created).await {
+                warn!(experiment = self.title(experiment.as_ref()), %error, "what was created is not noted, and stays");
             }
         }
+    }
+
+    fn experiment(&self, uid: &str) -> Option<Arc<KinesisExperiment>> {
+        let mut all = self.experiments.state().into_iter();
+        let found = all.find(|object| object.uid().as_deref() == Some(uid))?;
+        found.0.as_ref().ok().map(|experiment| Arc::new(experiment.clone()))
     }
 
     fn memo(&self, experiment: &KinesisExperiment) -> Arc<tokio::sync::Mutex<Memo>> {
@@ -187,6 +208,7 @@ pub(crate) struct Shared {
     pub(crate) meters: Meters,
     pub(crate) health: Health,
     pub(crate) tenure: Tenure,
+    pub(crate) signs: Signs,
     pub(crate) wide: bool,
 }
 
@@ -205,16 +227,24 @@ pub(crate) async fn run(
         meters,
         health,
         tenure,
+        signs,
         wide,
     } = shared;
+    let pulse = signs.pulse("watch of kinesisexperiments", namespace.as_deref());
     let api: Api<Guarded> = match &namespace {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
+        Some(namespace) => Api::namespaced(pulse.client(&client), namespace),
+        None => Api::all(pulse.client(&client)),
     };
     stop.run_until_cancelled(stores.begun(BEGIN)).await;
-    let controller = Controller::new(api, watcher::Config::default())
+    // No object has this name: looking for it shows that the loop goes round.
+    let turns = futures::stream::unfold((), |()| async {
+        tokio::time::sleep(TURN).await;
+        Some((ObjectRef::new("-"), ()))
+    });
+    let controller = Controller::new(api, watch::config())
         .with_config(Config::default().concurrency(LOOKS_MAX))
-        .reconcile_on(pokes)
+        .trigger_backoff(Pauses::default())
+        .reconcile_on(futures::stream::select(pokes, Box::pin(turns)))
         .graceful_shutdown_on(stop.clone().cancelled_owned());
     let context = Arc::new(Context {
         client,
@@ -236,15 +266,22 @@ pub(crate) async fn run(
         }
         futures::future::pending::<()>().await;
     };
+    let mut part = None;
     let looks = controller
         .run(reconcile, after_failure, Arc::clone(&context))
         .for_each(|look| {
+            // It waits for the first listing, which may never come while the API server is away.
+            part.get_or_insert_with(|| signs.watchdog.part("the loop of looks at experiments"))
+                .turns();
             match look {
                 Ok(_) => {}
                 // Said where it happened.
                 Err(kube::runtime::controller::Error::ReconcilerFailed(..)) => {}
                 Err(kube::runtime::controller::Error::ObjectNotFound(gone)) => debug!(%gone, "gone"),
-                Err(error) => warn!(%error, "experiments cannot be watched; it is tried again"),
+                Err(error) => {
+                    warn!(%error, "experiments cannot be watched; it is tried again");
+                    pulse.failed(&error);
+                }
             }
             context.forget_gone();
             futures::future::ready(())
@@ -266,6 +303,10 @@ async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action
     };
     let memo = context.memo(&experiment);
     let mut memo = memo.lock().await;
+    let version = experiment.resource_version();
+    if let Some(early) = memo.too_early(version.as_deref()) {
+        return Ok(Action::requeue(early));
+    }
     if let Some(early) = memo.looked.and_then(|last| EARLIEST.checked_sub(last.elapsed())) {
         return Ok(Action::requeue(early));
     }
@@ -278,7 +319,9 @@ async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action
     };
     let outcome = looked.as_ref().map_or(Reconcile::Failed, |next| next.outcome);
     context.meters.reconciled(outcome, begun.elapsed());
-    Ok(Action::requeue(looked?.after))
+    let clean = looked.as_ref().is_ok_and(|next| !next.outdated);
+    let pause = memo.ended(version, clean, AFTER_FAILURE, AFTER_FAILURE_MAX);
+    Ok(Action::requeue(looked?.after.max(pause)))
 }
 
 fn after_failure(object: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {

@@ -26,7 +26,8 @@ use crate::status::{Trouble, conflict, trouble_of};
 const MIRROR_MANAGER: &str = "kinex/mirror";
 
 /// Why an effect was refused.
-struct Refused {
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
     message: String,
     /// Whether trying again cannot help.
     lasting: bool,
@@ -62,35 +63,48 @@ pub(crate) struct Hands<'a> {
 impl Hands<'_> {
     /// Carries out effects in their order. What is refused is told to the next decision.
     pub(crate) async fn carry_out(&self, scene: &mut Scene, effects: Vec<Effect>) {
-        let mut calls = Vec::new();
+        let (mut calls, now) = (Vec::new(), Instant::now());
         for effect in effects {
             if Actor::takes(&effect) {
                 calls.push(effect);
                 continue;
             }
             let kind = effect.kind();
-            match self.one(scene, effect).await {
-                Ok(()) => self.meters.effect(kind, true),
-                Err(Refused {
-                    message,
-                    lasting,
-                    denied,
-                }) => {
-                    self.meters.effect(kind, false);
-                    if denied {
-                        scene.trouble = Some(Trouble {
-                            reason: "PermissionDenied",
-                            message: message.clone(),
-                        });
+            let which = format!("{effect:?}");
+            let held = scene.acting.get(&which).and_then(|pacing| pacing.holds(now));
+            let refused = match held {
+                Some(refused) => refused,
+                None => match self.one(scene, effect).await {
+                    Ok(()) => {
+                        self.meters.effect(kind, true);
+                        scene.acting.remove(&which);
+                        continue;
                     }
-                    scene.failures.push(Failure {
-                        effect: kind.to_owned(),
-                        message,
-                        lasting,
-                    });
-                }
+                    Err(refused) => {
+                        self.meters.effect(kind, false);
+                        scene.acting.entry(which).or_default().refused(refused.clone(), now);
+                        refused
+                    }
+                },
+            };
+            let Refused {
+                message,
+                lasting,
+                denied,
+            } = refused;
+            if denied {
+                scene.trouble = Some(Trouble {
+                    reason: "PermissionDenied",
+                    message: message.clone(),
+                });
             }
+            scene.failures.push(Failure {
+                effect: kind.to_owned(),
+                message,
+                lasting,
+            });
         }
+        scene.acting.retain(|_, pacing| !pacing.stale(now));
         if !calls.is_empty() && !scene.actor.busy() {
             info!(
                 experiment = self.experiment.name_any(),

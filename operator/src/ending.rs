@@ -1,10 +1,10 @@
 //! How a run ends with its report, and how an experiment leaves. Client required.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kinex_api::KinesisExperiment;
-use kinex_core::experiment::{Spec, Status, Timestamp, World, overrule};
+use kinex_core::experiment::{Created, Spec, Status, Timestamp, World, overrule};
 use kinex_stage::outcome::{self, Facts};
 use kinex_stage::{Subject, last_audit, report};
 use kube::ResourceExt;
@@ -17,7 +17,7 @@ use crate::limits;
 use crate::memory::Keeper;
 use crate::metrics::Reconcile;
 use crate::observe::Cluster;
-use crate::round::{Error, Next, next, outdated};
+use crate::round::{Error, Next, next, note_created, outdated};
 use crate::scene::{Memo, Scene};
 use crate::status::{Trouble, conflict, trouble_of};
 
@@ -25,11 +25,34 @@ use crate::status::{Trouble, conflict, trouble_of};
 const DRAIN: Duration = Duration::from_secs(20);
 /// A report that cannot be written in this time holds up the run's completion no longer.
 pub(crate) const REPORT_WITHIN: Duration = Duration::from_secs(90);
+/// How long a call on the stream that is under way may take when the experiment goes: whose a stream is shows in its
+/// answer alone.
+const SETTLE: Duration = Duration::from_secs(5);
 /// From one try to clean up to the next.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Keeps what was seen while the run goes on, and writes the report once it has ended.
+/// Keeps what was seen while the run goes on, and writes the report once it has ended. What was refused is not tried again
+/// at once.
 pub(crate) async fn keep(
+    context: &Context,
+    scene: &mut Scene,
+    experiment: &KinesisExperiment,
+    spec: &Spec,
+    status: &Status,
+    now: Timestamp,
+) -> Result<(), Trouble> {
+    if let Some(trouble) = scene.keeping.holds(Instant::now()) {
+        return Err(trouble);
+    }
+    let kept = Box::pin(write(context, scene, experiment, spec, status, now)).await;
+    match &kept {
+        Ok(()) => scene.keeping.done(),
+        Err(trouble) => scene.keeping.refused(trouble.clone(), Instant::now()),
+    }
+    kept
+}
+
+async fn write(
     context: &Context,
     scene: &mut Scene,
     experiment: &KinesisExperiment,
@@ -46,23 +69,49 @@ pub(crate) async fn keep(
         }
         return Ok(());
     }
-    if scene.reported {
+    if !scene.reported && !publish(context, scene, experiment, spec, status, &keeper, now).await? {
         return Ok(());
     }
+    if scene.pruned {
+        return Ok(());
+    }
+    let mut nonces: Vec<u64> = status.history.iter().map(|run| run.nonce).collect();
+    nonces.push(nonce);
+    let pruned = keeper.prune(&nonces).await;
+    scene.pruned = pruned.map_err(|error| trouble_of(&error, "delete the reports of old runs"))?;
+    if scene.pruned {
+        return Ok(());
+    }
+    Err(Trouble {
+        reason: "Refused",
+        message: "a report of an old run was changed while it was being deleted; it is tried again".to_owned(),
+    })
+}
+
+/// Writes the report, when every record is delivered or given up; says whether it did.
+async fn publish(
+    context: &Context,
+    scene: &mut Scene,
+    experiment: &KinesisExperiment,
+    spec: &Spec,
+    status: &Status,
+    keeper: &Keeper<'_>,
+    now: Timestamp,
+) -> Result<bool, Trouble> {
     // What is sent from now on belongs to no step.
     scene.actor.order_producer(0).await;
     let late = status.finished_at.is_none_or(|at| now.since(at) >= DRAIN);
     if scene.last_audit.is_none() {
         scene.last_audit = match scene.observer.judge(now).await {
-            Ok(records) if records.missing > 0 && !late => return Ok(()),
-            Err(_) if !late => return Ok(()),
+            Ok(records) if records.missing > 0 && !late => return Ok(false),
+            Err(_) if !late => return Ok(false),
             Ok(records) => Some(records),
             Err(_) => None,
         };
     }
     // The verdict that the audit takes back is written first: no report stands beside another one.
     if overruled(scene, spec, status, now).is_some() {
-        return Ok(());
+        return Ok(false);
     }
     let facts = Facts {
         endpoint: scene.key.endpoint.clone(),
@@ -79,13 +128,8 @@ pub(crate) async fn keep(
     let published = keeper.publish(scene, &files).await;
     context.meters.api_write("configmaps", "patch");
     published.map_err(|error| trouble_of(&error, "write the report"))?;
-    info!(experiment = experiment.name_any(), nonce, verdict = ?status.verdict, "report written");
-    let mut nonces: Vec<u64> = status.history.iter().map(|run| run.nonce).collect();
-    nonces.push(nonce);
-    keeper
-        .prune(&nonces)
-        .await
-        .map_err(|error| trouble_of(&error, "delete the reports of old runs"))
+    info!(experiment = experiment.name_any(), verdict = ?status.verdict, "report written");
+    Ok(true)
 }
 
 /// The status of a run whose verdict its last audit contradicts.
@@ -109,23 +153,34 @@ pub(crate) async fn leave(
         experiment.uid().unwrap_or_default(),
     );
     context.note_running(&namespace, &uid, false);
-    if let Some(mut scene) = memo.scene.take() {
-        scene.actor.stop();
+    let mut created = experiment.status.clone().unwrap_or_default().created;
+    if let Some(scene) = &mut memo.scene {
+        scene.actor.settle(SETTLE).await;
+        created.add(&scene.actor.ledger().created());
     }
     context.meters.forget(&title);
     if !cleanup::held(experiment) {
+        memo.scene = None;
         return Ok(next(Duration::from_secs(60), Reconcile::Unchanged));
     }
+    note_created(context, experiment, &created).await?;
+    memo.scene = None;
     let since = cleanup::deleted_at(experiment).unwrap_or_default();
     let late = wall().since(since) >= context.settings.cleanup_timeout;
-    match clean(context, experiment).await {
-        Ok(true) => info!(experiment = title, "stream and tables are deleted"),
-        Ok(false) if !late => return Ok(next(RETRY, Reconcile::Changed)),
+    let cleaned = match clean(context, experiment, &created).await {
+        // Where nothing was created nothing is left behind.
+        Err(_) if created.is_empty() => Ok(Some(Vec::new())),
+        cleaned => cleaned,
+    };
+    match cleaned {
+        Ok(Some(stays)) if stays.is_empty() => info!(experiment = title, "stream and tables are deleted"),
+        Ok(Some(stays)) => tell_kept(context, experiment, &stays).await,
+        Ok(None) if !late => return Ok(next(RETRY, Reconcile::Changed)),
         Err(why) if !late => {
             warn!(experiment = title, why, "cannot delete the stream yet");
             return Ok(next(RETRY, Reconcile::Failed));
         }
-        Ok(false) => give_up(context, experiment, "its pods do not end").await,
+        Ok(None) => give_up(context, experiment, "its pods do not end").await,
         Err(why) => give_up(context, experiment, &why).await,
     }
     let freed = cleanup::hold(&context.client, experiment, false).await;
@@ -141,34 +196,56 @@ pub(crate) async fn leave(
     }
 }
 
-/// Deletes what is outside the cluster; false while pods still work on it.
-async fn clean(context: &Context, experiment: &KinesisExperiment) -> Result<bool, String> {
+/// Deletes what the experiment created outside of the cluster, and says what stays; `None` while pods still work on it.
+async fn clean(
+    context: &Context,
+    experiment: &KinesisExperiment,
+    created: &Created,
+) -> Result<Option<Vec<String>>, String> {
     // Nothing was made by a run that never began, and nothing is deleted that could not be made.
     if experiment
         .status
         .as_ref()
         .is_none_or(|status| status.run_nonce.is_none())
     {
-        return Ok(true);
+        return Ok(Some(Vec::new()));
     }
     let spec = kinex_api::convert(experiment).map_err(|_| "the experiment makes no sense any more".to_owned())?;
     if let Some(refusal) = limits::refuse(experiment, &spec, &context.settings) {
         return Err(refusal.message);
     }
     let place = context.settings.place_of(&spec).ok_or("no endpoint is named")?;
-    let namespace = experiment.namespace().unwrap_or_default();
     let cluster = Cluster::of(&context.stores, experiment);
     let stopped = cleanup::stop_programs(&context.client, &cluster).await;
     stopped.map_err(|error| error.to_string())?;
     if !cluster.pods.is_empty() {
-        return Ok(false);
+        return Ok(None);
     }
     let subject = Subject {
         clients: context.clients(&place).await.map_err(|fault| fault.to_string())?,
         stream: spec.stream.name.clone(),
-        application: spec.name.clone(),
+        application: context.settings.application(&spec),
     };
-    cleanup::delete(&subject, &namespace).await.map(|()| true)
+    cleanup::delete(&subject, created).await.map(Some)
+}
+
+/// Says what of the experiment's names is somebody else's.
+async fn tell_kept(context: &Context, experiment: &KinesisExperiment, stays: &[String]) {
+    let note = format!(
+        "{}: left as it is. Delete it yourself if nobody needs it",
+        stays.join(", ")
+    );
+    warn!(
+        experiment = experiment.name_any(),
+        note, "not everything is this experiment's to delete"
+    );
+    let notice = Notice {
+        warning: false,
+        reason: "Kept".to_owned(),
+        action: "delete".to_owned(),
+        note,
+    };
+    events::publish(&context.recorder, experiment, vec![notice]).await;
 }
 
 async fn give_up(context: &Context, experiment: &KinesisExperiment, why: &str) {

@@ -25,9 +25,11 @@ mod ending;
 mod error;
 mod events;
 mod leader;
+mod link;
 mod memory;
 mod observe;
 mod ownership;
+mod pacing;
 mod pods;
 mod program;
 mod round;
@@ -35,6 +37,7 @@ mod scene;
 mod signals;
 mod status;
 mod watch;
+mod watchdog;
 mod workload;
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ pub struct Refusal {
 pub fn refuse(experiment: &KinesisExperiment, spec: &Spec, settings: &Settings) -> Option<Refusal> {
     let limits = &settings.limits;
     let checks = [
-        stream(experiment, spec, limits),
+        stream(experiment, spec, settings),
         endpoint(spec, settings),
         replicas(spec, limits),
         rate(spec, limits),
@@ -63,8 +63,8 @@ pub fn comes_first(other: &KinesisExperiment, one: &KinesisExperiment) -> bool {
     waits && other.metadata.deletion_timestamp.is_none() && made(other) < made(one)
 }
 
-fn stream(experiment: &KinesisExperiment, spec: &Spec, limits: &Limits) -> Option<Refusal> {
-    let prefixes = &limits.stream_prefixes;
+fn stream(experiment: &KinesisExperiment, spec: &Spec, settings: &Settings) -> Option<Refusal> {
+    let prefixes = &settings.limits.stream_prefixes;
     let begins = |name: &str| prefixes.iter().any(|prefix| name.starts_with(prefix.as_str()));
     let known = prefixes.join("`, `");
     let refusal = |message: String| Refusal {
@@ -74,13 +74,16 @@ fn stream(experiment: &KinesisExperiment, spec: &Spec, limits: &Limits) -> Optio
     if prefixes.is_empty() {
         return None;
     }
-    // The tables are named after the experiment: they are somebody's as much as the stream is.
+    // The tables are named after the experiment: they are somebody's as much as the stream is. With a prefix of their own
+    // they cannot be.
     let name = experiment.metadata.name.as_deref().unwrap_or(&spec.name);
+    let table = ("metadata.name, which names the lease table,", name);
     [
-        ("spec.stream.name", spec.stream.name.as_str()),
-        ("metadata.name, which names the lease table,", name),
+        Some(("spec.stream.name", spec.stream.name.as_str())),
+        settings.table_prefix.is_empty().then_some(table),
     ]
     .into_iter()
+    .flatten()
     .find(|(_, name)| !begins(name))
     .map(|(field, name)| {
         refusal(format!(

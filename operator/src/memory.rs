@@ -233,21 +233,22 @@ impl<'a> Keeper<'a> {
         Ok(())
     }
 
-    /// Deletes the reports of this experiment's runs but those with these nonces. Those of an earlier experiment of the
-    /// same name stay.
+    /// Deletes the reports of this experiment's runs but those with these nonces, and says whether they are gone. Those of
+    /// an earlier experiment of the same name stay.
     ///
     /// # Errors
     /// When they cannot be listed or deleted.
-    pub(crate) async fn prune(&self, nonces: &[u64]) -> kube::Result<()> {
+    pub(crate) async fn prune(&self, nonces: &[u64]) -> kube::Result<bool> {
         let uid = self.experiment.uid().unwrap_or_default();
         let ours = ListParams::default().labels(&format!("{EXPERIMENT_UID}={uid},{COMPONENT}={REPORT}"));
+        let mut gone = true;
         for map in self.api.list(&ours).await?.items {
             let nonce = map.annotations().get(NONCE).and_then(|text| text.parse().ok());
             if nonce.is_some_and(|nonce| !nonces.contains(&nonce)) {
-                delete_exactly(&self.client, &map).await?;
+                gone &= delete_exactly(&self.client, &map).await?;
             }
         }
-        Ok(())
+        Ok(gone)
     }
 
     /// Creates the ConfigMap, or writes what is new into exactly the one that was read.

@@ -1,7 +1,7 @@
 //! The program put together: connect, serve, stand for election, look after the experiments, leave. Client required.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::{join_all, pending};
 use kinex_api::KinesisExperiment;
@@ -9,7 +9,7 @@ use kinex_telemetry::{Admin, Health, Metrics};
 use kube::api::ListParams;
 use kube::client::ClientBuilder;
 use kube::runtime::events::{Recorder, Reporter};
-use kube::{Api, Client};
+use kube::{Api, Client, Config};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
@@ -18,14 +18,17 @@ use crate::args::Args;
 use crate::controller::{self, EXPERIMENTS, Shared};
 use crate::error::Error;
 use crate::leader::{Candidate, Gate, Tenure, Timing};
+use crate::link;
 use crate::metrics::Meters;
 use crate::settings::{Scope, Settings};
-use crate::watch;
+use crate::watch::{self, Signs};
 
 /// What readiness waits for.
 const DEFINITION: &str = "the definition of KinesisExperiment (apply deploy/crd, or install the chart)";
 const PERMISSION: &str = "the permission to list kinesisexperiments";
 const API_SERVER: &str = "the API server";
+/// How long a try to connect may take.
+const CONNECT: Duration = Duration::from_secs(5);
 /// From one look for the definition to the next.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
 /// How long effects that are under way may take at the end; the grace period of the pod is longer.
@@ -45,6 +48,9 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> Result<(), Error
         .unwrap_or_else(|| format!("kinex-operator-{}", uuid::Uuid::new_v4()));
     let meters = Meters::default();
     let health = Health::waiting_for([API_SERVER, EXPERIMENTS]);
+    let signs = Signs::default();
+    let Signs { pulses, watchdog } = signs.clone();
+    health.check(move || watchdog.stalled(Instant::now()), move || pulses.flaw());
     let (background, mut tasks) = (CancellationToken::new(), JoinSet::new());
     serve(&settings, &meters, &health, &background, &mut tasks).await?;
     info!(
@@ -68,6 +74,7 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> Result<(), Error
             meters,
             health,
             tenure,
+            signs,
             wide: false,
         };
         lead(shared, elector, &identity, &stop, &background, &mut tasks).await
@@ -82,11 +89,14 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> Result<(), Error
     ended
 }
 
-/// The client for everything, whose writes end with the tenure, and the one for the Lease.
+/// The client for everything, whose writes end with the tenure, and the one for the Lease. Tries to connect end while the
+/// API server may still come back, and so do requests.
 async fn clients(tenure: &Tenure) -> Result<(Client, Client), kube::Error> {
-    let config = kube::Config::infer().await.map_err(kube::Error::InferConfig)?;
+    let mut config = Config::infer().await.map_err(kube::Error::InferConfig)?;
+    config.connect_timeout = Some(CONNECT);
     let gated = ClientBuilder::try_from(config.clone())?.with_layer(&Gate(tenure.clone()));
-    Ok((gated.build(), ClientBuilder::try_from(config)?.build()))
+    let gated = link::bounded(&gated.build(), link::ANSWER);
+    Ok((gated, ClientBuilder::try_from(config)?.build()))
 }
 
 /// Metrics and probes.
@@ -197,7 +207,7 @@ async fn look_after(
     };
     let quiet = CancellationToken::new();
     let loops = namespaces.into_iter().map(|namespace| {
-        let (stores, pokes) = watch::start(&shared.client, namespace.as_deref(), &shared.health, background, tasks);
+        let (stores, pokes) = watch::start(&shared.client, namespace.as_deref(), &shared.signs, background, tasks);
         controller::run(shared.clone(), namespace, stores, pokes, quiet.clone())
     });
     let loops: Vec<_> = loops.collect();

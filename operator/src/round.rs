@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use kinex_api::KinesisExperiment;
 use kinex_core::experiment::{
-    Decision, DeletionPolicy, Effect, Phase, Spec, Status, Timestamp, World, decide, unwitnessed,
+    Created, Decision, DeletionPolicy, Effect, Phase, Spec, Status, Timestamp, World, decide, unwitnessed,
 };
-use kinex_stage::{Subject, outcome};
+use kinex_stage::{Ledger, Subject, outcome};
 use kube::ResourceExt;
 use tracing::{debug, info};
 
@@ -47,6 +47,8 @@ const WORTH_TELLING: Duration = Duration::from_secs(5);
 pub(crate) struct Next {
     pub(crate) after: Duration,
     pub(crate) outcome: Reconcile,
+    /// Whether it came to nothing, because somebody else wrote in between.
+    pub(crate) outdated: bool,
 }
 
 /// A look could not be finished.
@@ -99,11 +101,18 @@ pub(crate) async fn look(context: &Context, memo: &mut Memo, watched: Arc<Kinesi
         };
     }
     if let Some(flaw) = context.stores.flaw() {
+        if flaw.since.elapsed() < WORTH_TELLING {
+            return Ok(next(PERIOD_BLIND, Reconcile::Unseen));
+        }
         let trouble = Trouble {
             reason: "ClusterUnseen",
-            message: format!("{flaw}; the run goes on when the operator can see its pods again"),
+            message: format!("{}; the run goes on when the operator can see its pods again", flaw.why),
         };
-        return refuse(context, memo, &experiment, trouble).await;
+        let refused = refuse(context, memo, &experiment, trouble).await?;
+        return Ok(Next {
+            after: PERIOD_BLIND,
+            ..refused
+        });
     }
     if let Err(trouble) = set_scene(context, memo, &experiment, &spec).await {
         return refuse(context, memo, &experiment, trouble).await;
@@ -168,9 +177,15 @@ async fn set_scene(
     let subject = Subject {
         clients,
         stream: spec.stream.name.clone(),
-        application: spec.name.clone(),
+        application: context.settings.application(spec),
     };
-    let mut scene = Scene::new(key, spec, subject);
+    let created = experiment.status.as_ref().map(|status| status.created.clone());
+    // A stream that is being created is noted by the scene before this one: nothing of it may get lost.
+    let ledger = match &memo.scene {
+        Some(before) if before.subject.stream == subject.stream => before.actor.ledger().clone(),
+        _ => Ledger::of(&created.unwrap_or_default()),
+    };
+    let mut scene = Scene::new(key, spec, subject, ledger);
     let keeper = Keeper::new(&context.client, experiment, spec.run.nonce, spec.reports);
     keeper.recall(&mut scene).await?;
     memo.scene = Some(scene);
@@ -205,6 +220,7 @@ async fn play(
     let mut known = stored.clone();
     known.observed_generation = experiment.metadata.generation;
     known.selector = Some(selector(experiment));
+    known.created.add(&scene.actor.ledger().created());
     let Decision { mut status, effects } = decide(spec, &known, &world, now);
     if status.run_nonce == known.run_nonce
         && let Some(overruled) = ending::overruled(scene, spec, &status, now)
@@ -256,6 +272,10 @@ async fn play(
         meters: &context.meters,
     };
     act(context, scene, &hands, spec, &status, effects).await;
+    if let Some(noted) = note_created(context, &current, &scene.actor.ledger().created()).await? {
+        current = Arc::new(noted);
+        *latest = Some(Arc::clone(&current));
+    }
     let sample = outcome::sample(&status, &world, now);
     let new = sample.filter(|new| scene.samples.last().is_none_or(|last| !last.same_state(new)));
     scene.samples.extend(new.filter(|_| runs));
@@ -267,7 +287,7 @@ async fn play(
         debug!(experiment = name, "events could not be told in time");
     }
     // A report that has just been written is told by the next status.
-    let told_all = status.phase.ended() && reported && scene.reported && scene.trouble.is_none();
+    let told_all = status.phase.ended() && reported && scene.pruned && scene.trouble.is_none();
     let after = match (&world.unseen, told_all) {
         (_, true) => PERIOD_IDLE,
         (Some(_), _) => PERIOD_BLIND,
@@ -279,6 +299,24 @@ async fn play(
         (false, false) => Reconcile::Unchanged,
     };
     Ok(next(after, outcome))
+}
+
+/// Notes in the status what was created, as soon as it was: what is not there is never deleted. Gives the experiment as it
+/// is then; `None`: it was noted before.
+pub(crate) async fn note_created(
+    context: &Context,
+    experiment: &KinesisExperiment,
+    created: &Created,
+) -> Result<Option<KinesisExperiment>, Error> {
+    let known = experiment.status.as_ref().map(|status| status.created.clone());
+    let mut wanted = known.clone().unwrap_or_default();
+    wanted.add(created);
+    if known.unwrap_or_default() == wanted {
+        return Ok(None);
+    }
+    let noted = status::note_created(&context.client, experiment, &wanted).await;
+    context.meters.api_write("kinesisexperiments/status", "patch");
+    noted.map(Some).map_err(Error::Status)
 }
 
 /// Does what was decided: first what everything rests on, then the effects. When that is not in place, there are none.
@@ -300,7 +338,12 @@ async fn act(
         }
     }
     workload::tell_wanted(scene, hands.cluster, &effects).await;
+    let anew = effects
+        .iter()
+        .any(|effect| matches!(effect, Effect::DeleteStream { .. }));
     hands.carry_out(scene, effects).await;
+    // The tables go with the stream, and the claim to them.
+    scene.prepared &= !anew;
 }
 
 /// Whether nothing of the run is left to be written.
@@ -378,7 +421,10 @@ pub(crate) async fn refuse(
 
 /// The next look when somebody else wrote: the watch is about to show what, and nothing is decided before.
 pub(crate) fn outdated() -> Next {
-    next(AGAIN, Reconcile::Unchanged)
+    Next {
+        outdated: true,
+        ..next(AGAIN, Reconcile::Unchanged)
+    }
 }
 
 fn selector(experiment: &KinesisExperiment) -> String {
@@ -388,5 +434,9 @@ fn selector(experiment: &KinesisExperiment) -> String {
 }
 
 pub(crate) fn next(after: Duration, outcome: Reconcile) -> Next {
-    Next { after, outcome }
+    Next {
+        after,
+        outcome,
+        outdated: false,
+    }
 }

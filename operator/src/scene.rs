@@ -5,17 +5,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kinex_api::KinesisExperiment;
 use kinex_core::audit::Records;
 use kinex_core::experiment::{Failure, Spec, Timestamp, World};
 use kinex_core::id::{Incarnation, WorkerId};
 use kinex_stage::report::recording::Sample;
-use kinex_stage::{Actor, Observer, Subject, Witness};
+use kinex_stage::{Actor, Ledger, Observer, Subject, Witness};
 use kube::ResourceExt;
 
+use crate::effects::Refused;
 use crate::memory::{self, Kept};
+use crate::pacing::Pacing;
 use crate::pods::ProcessRow;
 use crate::status::Trouble;
 
@@ -26,11 +28,51 @@ pub(crate) struct Memo {
     pub(crate) latest: Option<Arc<KinesisExperiment>>,
     /// When it was looked at last.
     pub(crate) looked: Option<Instant>,
+    /// Looks that failed, or were decided on something old, one after the other.
+    failed: Option<Failed>,
     /// The run, and the way to its stream.
     pub(crate) scene: Option<Scene>,
 }
 
+/// Looks that came to nothing.
+struct Failed {
+    /// Which version of the experiment the watch showed.
+    version: Option<String>,
+    /// How many.
+    times: u32,
+    /// When the next look may come, unless the watch shows another version.
+    until: Instant,
+}
+
 impl Memo {
+    /// How long it is too early to look at this version again.
+    pub(crate) fn too_early(&self, version: Option<&str>) -> Option<Duration> {
+        let failed = self
+            .failed
+            .as_ref()
+            .filter(|failed| failed.version.as_deref() == version)?;
+        let left = failed.until.saturating_duration_since(Instant::now());
+        (!left.is_zero()).then_some(left)
+    }
+
+    /// A look at this version has ended; one that failed, or came upon what somebody else wrote, is not taken again at once.
+    /// Gives the pause before the next.
+    pub(crate) fn ended(&mut self, version: Option<String>, clean: bool, first: Duration, most: Duration) -> Duration {
+        if clean {
+            self.failed = None;
+            return Duration::ZERO;
+        }
+        let before = self.failed.take().filter(|failed| failed.version == version);
+        let times = before.map_or(0, |failed| failed.times + 1);
+        let pause = (first * 2_u32.pow(times.min(8))).min(most);
+        self.failed = Some(Failed {
+            version,
+            times,
+            until: Instant::now() + pause,
+        });
+        pause
+    }
+
     /// The newer one of what the watch shows and what was written.
     pub(crate) fn newest(&mut self, watched: Arc<KinesisExperiment>) -> Arc<KinesisExperiment> {
         let version = |object: &KinesisExperiment| object.resource_version().and_then(|text| text.parse::<u64>().ok());
@@ -102,8 +144,12 @@ pub(crate) struct Scene {
     pub(crate) prepared: bool,
     /// When the workload was applied, for which generation of the experiment.
     pub(crate) applied: Option<(Option<i64>, Instant)>,
-    /// Why the workload could not be applied, and when: it is not tried again at once.
-    pub(crate) refused: Option<(Trouble, Instant)>,
+    /// Why the workload could not be applied.
+    pub(crate) applying: Pacing<Trouble>,
+    /// Why what is kept of the run, or its report, could not be written.
+    pub(crate) keeping: Pacing<Trouble>,
+    /// Why effects on pods and scale were refused.
+    pub(crate) acting: BTreeMap<String, Pacing<Refused>>,
     /// What went wrong in the last look.
     pub(crate) trouble: Option<Trouble>,
     /// The run's ConfigMap.
@@ -114,16 +160,18 @@ pub(crate) struct Scene {
     pub(crate) last_audit: Option<Records>,
     /// Whether the run's report is written.
     pub(crate) reported: bool,
+    /// Whether the reports of old runs are deleted since.
+    pub(crate) pruned: bool,
 }
 
 impl Scene {
-    /// A run that was not looked at yet.
-    pub(crate) fn new(key: Key, spec: &Spec, subject: Subject) -> Self {
+    /// A run that was not looked at yet, of an experiment that created what is in the ledger.
+    pub(crate) fn new(key: Key, spec: &Spec, subject: Subject, ledger: Ledger) -> Self {
         let observer = Observer::new(subject.clone(), spec.consumers.failover_after, key.run.clone(), true);
         Self {
             key,
             observer,
-            actor: Actor::new(subject.clone()),
+            actor: Actor::new(subject.clone(), ledger),
             subject,
             witness: Witness::default(),
             samples: Vec::new(),
@@ -137,12 +185,15 @@ impl Scene {
             told: None,
             prepared: false,
             applied: None,
-            refused: None,
+            applying: Pacing::default(),
+            keeping: Pacing::default(),
+            acting: BTreeMap::new(),
             trouble: None,
             report: memory::Place::default(),
             kept: None,
             last_audit: None,
             reported: false,
+            pruned: false,
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Settings {
     pub pods: Pods,
     /// What experiments may ask for.
     pub limits: Limits,
+    /// What the names of lease tables begin with; the experiment's name follows.
+    pub table_prefix: String,
     /// How long a deleted experiment waits for its stream to be deleted.
     pub cleanup_timeout: Duration,
     /// The Lease without which nothing is done; `None`: there is no election.
@@ -138,6 +140,7 @@ impl Settings {
             worker_priority_class,
             allow_chaos,
             stream_prefixes,
+            table_prefix,
             max_shards,
             max_replicas,
             max_running,
@@ -186,6 +189,7 @@ impl Settings {
             api_server: env("KUBERNETES_SERVICE_HOST"),
             pods,
             limits,
+            table_prefix: prefix("--table-prefix", given(table_prefix))?,
             cleanup_timeout: span("--cleanup-timeout", given(cleanup_timeout), "2m")?,
             lease: leader_election.then_some(lease),
             metrics_addr: address(given(metrics_addr))?,
@@ -200,6 +204,11 @@ impl Settings {
             Some(url) => Endpoint::parse(url).ok().map(Place::Custom),
             None => self.place.clone(),
         }
+    }
+
+    /// The application of an experiment: the name of its lease table.
+    pub fn application(&self, spec: &Spec) -> String {
+        format!("{}{}", self.table_prefix, spec.name)
     }
 
     /// How the operator itself gets to an experiment's stream and tables.
@@ -292,6 +301,23 @@ fn names(flag: &str, names: Vec<String>) -> Result<Vec<String>, SettingsError> {
         )),
         None => Ok(names),
     }
+}
+
+/// The beginning of a table's name, which is 255 characters at most with the experiment's name and `-workers`:
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html>.
+fn prefix(flag: &str, text: Option<String>) -> Result<String, SettingsError> {
+    let text = text.unwrap_or_default();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if text.len() <= 200 && text.chars().all(plain) {
+        return Ok(text);
+    }
+    Err(wrong(
+        flag,
+        format!(
+            "is `{}`: expected at most 200 letters, digits, `-`, `_` and `.`",
+            text.escape_debug()
+        ),
+    ))
 }
 
 fn resources(flag: &str, json: Option<String>, usual: &str) -> Result<ResourceRequirements, SettingsError> {

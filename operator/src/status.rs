@@ -5,7 +5,7 @@
 //! old view, one wins. It is written only when it says something new.
 
 use kinex_api::KinesisExperiment;
-use kinex_core::experiment::{Condition, Phase, Status, Timestamp, Verdict};
+use kinex_core::experiment::{Condition, Created, Phase, Status, Timestamp, Verdict};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Map, Value, json};
@@ -144,6 +144,26 @@ pub(crate) async fn write(
     };
     // A merge: an apply would make an emptied map null, which the definition refuses.
     api.patch_status(&name, &parameters, &Patch::Merge(body)).await
+}
+
+/// Writes what the experiment created, whatever else was changed since it was read: it can only be more.
+///
+/// # Errors
+/// 409 when the experiment is another one of that name.
+pub(crate) async fn note_created(
+    client: &Client,
+    experiment: &KinesisExperiment,
+    created: &Created,
+) -> kube::Result<KinesisExperiment> {
+    let namespace = experiment.namespace().unwrap_or_default();
+    let api: Api<KinesisExperiment> = Api::namespaced(client.clone(), &namespace);
+    let parameters = PatchParams {
+        field_manager: Some(FIELD_MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    let body = json!({ "metadata": { "uid": experiment.uid() }, "status": { "created": created } });
+    api.patch_status(&experiment.name_any(), &parameters, &Patch::Merge(body))
+        .await
 }
 
 /// The merge patch (RFC 7396) that makes `known` into `wanted`: what is gone becomes null, what is the same is left out.

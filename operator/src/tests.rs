@@ -1,5 +1,9 @@
 //! What the operator does to an API server, against one in memory.
 
 mod api_server;
+mod fleet;
+mod lab;
 mod leader;
+mod leftovers;
+mod outages;
 mod strangers;

@@ -1,6 +1,7 @@
 //! The watches: stores of our pods, StatefulSets and Deployments, and proofs of death. Client required.
 //!
-//! A missed event costs nothing but time: every decision rests on the stores and on what the tables say then.
+//! A missed event costs nothing but time: every decision rests on the stores and on what the tables say then. A watch that
+//! failed has missed events until it is open again, and until then nothing is decided.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -13,7 +14,6 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::Pod;
 use kinex_api::KinesisExperiment;
-use kinex_telemetry::Health;
 use kube::core::DeserializeGuard;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::runtime::watcher::{Config, Event};
@@ -24,8 +24,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use crate::link::{Flaw, Pauses, Pulse, Pulses, WATCH_SECONDS};
 use crate::ownership::EXPERIMENT_UID;
 use crate::pods::{self, Death};
+use crate::watchdog::Watchdog;
 
 /// An experiment, or why it cannot be read.
 pub(crate) type Guarded = DeserializeGuard<KinesisExperiment>;
@@ -48,13 +50,11 @@ pub(crate) struct Stores {
     /// The producers.
     pub(crate) deployments: Store<Deployment>,
     deaths: Deaths,
-    flaws: Flaws,
+    pulses: [Pulse; 3],
 }
 
 /// Proofs of death by the uid of the experiment.
 type Deaths = Arc<Mutex<BTreeMap<String, Vec<Death>>>>;
-/// Watches that do not work, and why.
-type Flaws = Arc<Mutex<BTreeMap<&'static str, String>>>;
 
 impl Stores {
     /// The processes of the experiment with this uid that ended since the last call.
@@ -74,10 +74,9 @@ impl Stores {
         let _ = tokio::time::timeout(patience, all).await;
     }
 
-    /// Why the stores cannot be trusted; none while all watches work and have listed once.
-    pub(crate) fn flaw(&self) -> Option<String> {
-        let flaws = self.flaws.lock().unwrap_or_else(PoisonError::into_inner);
-        flaws.values().next().cloned()
+    /// Why the stores cannot be trusted; none while all watches are open.
+    pub(crate) fn flaw(&self) -> Option<Flaw> {
+        self.pulses.iter().find_map(Pulse::flaw)
     }
 }
 
@@ -85,76 +84,93 @@ impl Stores {
 pub(crate) fn start(
     client: &Client,
     namespace: Option<&str>,
-    health: &Health,
+    signs: &Signs,
     stop: &CancellationToken,
     tasks: &mut JoinSet<()>,
 ) -> (Stores, mpsc::Receiver<ObjectRef<Guarded>>) {
     let (poke, pokes) = mpsc::channel(POKES);
-    let (deaths, flaws) = (Deaths::default(), Flaws::default());
+    let deaths = Deaths::default();
     let mut watch = Watch {
         client,
         namespace,
-        health,
+        signs,
         stop,
         tasks,
-        flaws: &flaws,
         poke,
     };
     let seen = Arc::clone(&deaths);
-    let pods = watch.follow::<Pod>("watch of pods", move |pod| note(&seen, pod));
-    let sets = watch.follow::<StatefulSet>("watch of statefulsets", |_| {});
-    let deployments = watch.follow::<Deployment>("watch of deployments", |_| {});
+    let (pods, of_pods) = watch.follow::<Pod>("watch of pods", move |pod| note(&seen, pod));
+    let (sets, of_sets) = watch.follow::<StatefulSet>("watch of statefulsets", |_| {});
+    let (deployments, of_deployments) = watch.follow::<Deployment>("watch of deployments", |_| {});
     let stores = Stores {
         pods,
         sets,
         deployments,
         deaths,
-        flaws,
+        pulses: [of_pods, of_sets, of_deployments],
     };
     (stores, pokes)
+}
+
+/// Where it shows whether watches work.
+#[derive(Clone, Default)]
+pub(crate) struct Signs {
+    /// Whether they are open.
+    pub(crate) pulses: Pulses,
+    /// Whether they go on trying.
+    pub(crate) watchdog: Watchdog,
+}
+
+impl Signs {
+    /// Of one more watch: `watch of pods`, of a namespace or of all.
+    pub(crate) fn pulse(&self, what: &str, namespace: Option<&str>) -> Pulse {
+        let what = match namespace {
+            Some(namespace) => format!("{what} in namespace {namespace}"),
+            None => what.to_owned(),
+        };
+        let pulse = Pulse::new(&what, &self.watchdog);
+        self.pulses.add(&pulse);
+        pulse
+    }
+}
+
+/// How every watch is set.
+pub(crate) fn config() -> Config {
+    Config::default().timeout(WATCH_SECONDS)
 }
 
 /// What all watches share.
 struct Watch<'a> {
     client: &'a Client,
     namespace: Option<&'a str>,
-    health: &'a Health,
+    signs: &'a Signs,
     stop: &'a CancellationToken,
     tasks: &'a mut JoinSet<()>,
-    flaws: &'a Flaws,
     poke: mpsc::Sender<ObjectRef<Guarded>>,
 }
 
 impl Watch<'_> {
-    fn follow<K>(&mut self, what: &'static str, on_change: impl Fn(&K) + Send + 'static) -> Store<K>
+    fn follow<K>(&mut self, what: &'static str, on_change: impl Fn(&K) + Send + 'static) -> (Store<K>, Pulse)
     where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>,
         K: Clone + Debug + DeserializeOwned + Send + Sync + 'static,
     {
+        let pulse = self.signs.pulse(what, self.namespace);
+        let client = pulse.client(self.client);
         let api: Api<K> = match self.namespace {
-            Some(namespace) => Api::namespaced(self.client.clone(), namespace),
-            None => Api::all(self.client.clone()),
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
         };
         let (reader, writer) = store();
-        let ours = Config::default().labels("app.kubernetes.io/managed-by=kinex-operator");
-        let events = watcher(api, ours).default_backoff().reflect(writer);
-        let (health, stop, flaws, poke) = (
-            self.health.clone(),
-            self.stop.clone(),
-            Arc::clone(self.flaws),
-            self.poke.clone(),
-        );
-        health.lack(what);
-        set(&flaws, what, Some(format!("the {what} has not begun")));
+        let ours = config().labels("app.kubernetes.io/managed-by=kinex-operator");
+        let events = watcher(api, ours).backoff(Pauses::default()).reflect(writer);
+        let (heard, stop, poke) = (pulse.clone(), self.stop.clone(), self.poke.clone());
         self.tasks.spawn(async move {
             let mut events = std::pin::pin!(events);
             while let Some(Some(event)) = stop.run_until_cancelled(events.next()).await {
                 match event {
                     Ok(event) => {
-                        if !matches!(event, Event::Init | Event::InitApply(_)) {
-                            health.have(what);
-                            set(&flaws, what, None);
-                        }
+                        heard.heard();
                         if let Event::Apply(object) | Event::InitApply(object) | Event::Delete(object) = &event {
                             on_change(object);
                             touch(poke.clone(), object);
@@ -162,22 +178,13 @@ impl Watch<'_> {
                     }
                     Err(error) => {
                         warn!(%error, what, "watch failed; it is begun again");
-                        health.lack(what);
-                        set(&flaws, what, Some(format!("the {what} failed: {error}")));
+                        heard.failed(&error);
                     }
                 }
             }
         });
-        reader
+        (reader, pulse)
     }
-}
-
-fn set(flaws: &Flaws, what: &'static str, flaw: Option<String>) {
-    let mut flaws = flaws.lock().unwrap_or_else(PoisonError::into_inner);
-    match flaw {
-        Some(flaw) => flaws.insert(what, flaw),
-        None => flaws.remove(what),
-    };
 }
 
 /// Has the experiment of an object looked at soon.

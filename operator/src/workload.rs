@@ -16,18 +16,17 @@ use crate::status::Trouble;
 
 /// What somebody changed by hand is put back within this time.
 const DRIFT: Duration = Duration::from_secs(60);
-/// From one try that was refused to the next.
-const RETRY: Duration = Duration::from_secs(5);
 
 /// Makes the tables of a run that begins. Those of another program or namespace are never touched.
 async fn prepare(scene: &mut Scene, namespace: &str, status: &Status) -> Result<(), Trouble> {
-    if scene.prepared {
+    // What is being made anew is looked at when it is there.
+    if scene.prepared || scene.actor.busy() {
         return Ok(());
     }
     // Later the tables are the consumers': one that vanishes under them is not made again.
     if status.phase == Phase::Setup {
-        let tables = scene.subject.clients.tables(&scene.subject.application);
-        Box::pin(tables.ensure()).await.map_err(|fault| Trouble {
+        let making = scene.actor.ledger().make_tables(&scene.subject);
+        Box::pin(making).await.map_err(|fault| Trouble {
             reason: if fault.kind == FaultKind::Invalid {
                 "TableOfAnother"
             } else {
@@ -63,19 +62,17 @@ pub(crate) async fn apply(
     if settled {
         return Ok(true);
     }
-    if let Some((trouble, at)) = &scene.refused
-        && at.elapsed() < RETRY
-    {
-        return Err(trouble.clone());
+    if let Some(trouble) = scene.applying.holds(Instant::now()) {
+        return Err(trouble);
     }
     let applied = Box::pin(write(context, scene, hands, spec, status)).await;
     match &applied {
         Ok(true) => {
             scene.applied = Some((generation, Instant::now()));
-            scene.refused = None;
+            scene.applying.done();
         }
         Ok(false) => {}
-        Err(trouble) => scene.refused = Some((trouble.clone(), Instant::now())),
+        Err(trouble) => scene.applying.refused(trouble.clone(), Instant::now()),
     }
     applied
 }

@@ -42,7 +42,7 @@ fn texts(list: &Value) -> Vec<String> {
 fn the_operator_understands_the_charts_flags() {
     for values in [
         &[][..],
-        &["backend=aws", "aws.region=eu-west-1"],
+        &["backend=aws", "aws.region=eu-west-1", "limits.streamPrefixes={a-,b-}"],
         &[
             "watchNamespaces={team-a,team-b}",
             "allowChaos=true",

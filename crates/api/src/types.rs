@@ -45,6 +45,7 @@ use crate::name;
     printcolumn(name = "CV", type_ = "string", json_path = ".status.leases.cv", priority = 1, description = "Coefficient of variation of leases over workers."),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1, description = "What the run waits for, or why it ended."),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['Setup', 'Running', 'Paused']) || self.spec.run.nonce > oldSelf.spec.run.nonce || (self.spec.steps == oldSelf.spec.steps && has(self.spec.preset) == has(oldSelf.spec.preset) && (!has(self.spec.preset) || self.spec.preset == oldSelf.spec.preset))").message("spec.steps and spec.preset are frozen while a run is in progress; raise spec.run.nonce to start a new run").field_path(".spec.steps"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['Setup', 'Running', 'Paused']) || self.spec.run.nonce > oldSelf.spec.run.nonce || (self.spec.stream == oldSelf.spec.stream && self.spec.consumers == oldSelf.spec.consumers && self.spec.producer == oldSelf.spec.producer && self.spec.balance == oldSelf.spec.balance && self.spec.report == oldSelf.spec.report)").message("while a run is in progress, all of spec but run and replicas is frozen: the verdict rests on it; raise spec.run.nonce to start a new run").field_path(".spec"),
     validation = Rule::new(name::RULE).message(name::MESSAGE),
     validation = Rule::new(name::TABLES_RULE).message(name::TABLES_MESSAGE)
 )]
@@ -105,6 +106,7 @@ pub enum Preset {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("self.name == oldSelf.name").message("stream.name is immutable"))]
+#[x_kube(validation = Rule::new("self.creationPolicy != 'MustExist' || self.deletionPolicy != 'Delete'").message("creationPolicy: MustExist and deletionPolicy: Delete contradict each other: a stream that must exist is not this experiment's to delete"))]
 #[x_kube(validation = Rule::new("has(self.endpointUrl) == has(oldSelf.endpointUrl) && (!has(self.endpointUrl) || self.endpointUrl == oldSelf.endpointUrl)").message("stream.endpointUrl is immutable"))]
 pub struct Stream {
     /// The stream's name. It cannot be changed later.
@@ -121,7 +123,7 @@ pub struct Stream {
     /// What Setup does about the stream: `CreateIfMissing`, `MustExist` (fail unless it is there) or `Recreate` (delete it and its leases, then create it).
     #[serde(default)]
     pub creation_policy: CreationPolicy,
-    /// What becomes of the stream when the experiment is deleted: `Retain` or `Delete`.
+    /// What becomes of the stream and the tables when the experiment is deleted: `Retain`, or `Delete`, which deletes those that the experiment created itself and nothing else. Not together with `creationPolicy: MustExist`.
     #[serde(default)]
     pub deletion_policy: Retention,
 }

@@ -2,8 +2,8 @@
 
 use kinex_api::{crd, crd_yaml};
 use kinex_core::experiment::{
-    Condition, LeaseSummary, Outcome, Phase, Plan, PlannedMerge, PlannedPod, PlannedSplit, RunSummary, Status,
-    StepResult, StreamSummary, TimelineEntry, Timestamp, Verdict,
+    Condition, Created, CreatedStream, CreatedTable, LeaseSummary, Outcome, Phase, Plan, PlannedMerge, PlannedPod,
+    PlannedSplit, RunSummary, Status, StepResult, StreamSummary, TimelineEntry, Timestamp, Verdict,
 };
 use kube::core::cel::Validator;
 use serde_json::{Value, json};
@@ -142,6 +142,17 @@ fn full_status() -> Status {
             cv: "0.000".to_owned(),
             by_worker: [(id(), 6)].into(),
         }),
+        created: Created {
+            stream: Some(CreatedStream {
+                arn: "arn:aws:kinesis:eu-west-1:111122223333:stream/orders".to_owned(),
+                created_at: at,
+            }),
+            lease_table: Some(CreatedTable {
+                name: "orders".to_owned(),
+                id: "3b1a2c4d-0000-4000-8000-000000000001".to_owned(),
+            }),
+            workers_table: None,
+        },
         shards_expected: Some(40),
         setup: Some(plan.clone()),
         readers_awaited: Some(at),
@@ -290,6 +301,30 @@ fn a_preset_is_frozen_as_steps_are() {
     };
     check_change(of("scale-only"), of("pod-loss"), Some("frozen"));
     check_change(of("scale-only"), of("scale-only"), None);
+}
+
+#[test]
+fn what_a_verdict_rests_on_is_frozen_while_a_run_is_in_progress() {
+    let with = |field: &str, value: Value| {
+        let mut spec = spec("s", json!({ "nonce": 1 }), "5s");
+        spec[field] = value;
+        object(Some("Running"), spec)
+    };
+    let before = || object(Some("Running"), spec("s", json!({ "nonce": 1 }), "5s"));
+    for (field, value) in [
+        ("stream", json!({ "name": "s", "initialShards": 7 })),
+        ("consumers", json!({ "failoverAfter": "30s" })),
+        ("producer", json!({ "recordsPerSecond": 7 })),
+        ("balance", json!({ "maxImbalance": 20 })),
+        ("report", json!({ "history": 1 })),
+    ] {
+        check_change(before(), with(field, value.clone()), Some("is frozen"));
+        let mut again = with(field, value);
+        again["spec"]["run"]["nonce"] = json!(2);
+        check_change(before(), again, None);
+    }
+    check_change(before(), with("replicas", json!(9)), None);
+    check_change(before(), with("run", json!({ "nonce": 1, "state": "Paused" })), None);
 }
 
 #[test]

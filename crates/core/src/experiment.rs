@@ -42,8 +42,8 @@ pub use spec::{
     Strategy, Stream,
 };
 pub use status::{
-    Condition, LeaseSummary, Outcome, Phase, Plan, PlannedMerge, PlannedPod, PlannedSplit, RunSummary, Status,
-    StepResult, StreamSummary, TimelineEntry, Verdict,
+    Condition, Created, CreatedStream, CreatedTable, LeaseSummary, Outcome, Phase, Plan, PlannedMerge, PlannedPod,
+    PlannedSplit, RunSummary, Status, StepResult, StreamSummary, TimelineEntry, Verdict,
 };
 pub use timestamp::Timestamp;
 pub use world::{

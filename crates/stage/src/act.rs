@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use kinex_aws::{Fault, FaultKind};
+use kinex_aws::{Deleted, Fault, FaultKind, StreamIdentity};
 use kinex_core::experiment::{Effect, Failure};
+use kinex_kcl::ports::LeaseStore;
 use tokio::task::JoinHandle;
 
-use crate::Subject;
+use crate::{Ledger, Subject};
 
 /// One call on the stream may take this long with its waits; then it counts as refused and is decided anew.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -15,15 +16,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Actor {
     subject: Subject,
+    ledger: Ledger,
     background: Option<JoinHandle<Vec<Failure>>>,
     failures: Vec<Failure>,
 }
 
 impl Actor {
-    /// Nothing under way.
-    pub fn new(subject: Subject) -> Self {
+    /// Nothing under way. What is created goes into the ledger.
+    pub fn new(subject: Subject, ledger: Ledger) -> Self {
         Self {
             subject,
+            ledger,
             background: None,
             failures: Vec::new(),
         }
@@ -39,6 +42,11 @@ impl Actor {
                 | Effect::MergeShards { .. }
                 | Effect::UpdateShardCount { .. }
         )
+    }
+
+    /// What was created.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     /// What was refused since the last call.
@@ -57,11 +65,11 @@ impl Actor {
         if effects.is_empty() || self.busy() {
             return;
         }
-        let subject = self.subject.clone();
+        let (subject, ledger) = (self.subject.clone(), self.ledger.clone());
         self.background = Some(tokio::spawn(async move {
             let mut failures = Vec::new();
             for effect in effects {
-                if let Err(fault) = call(&subject, &effect).await {
+                if let Err(fault) = call(&subject, &ledger, &effect).await {
                     failures.push(failure(effect.kind(), &fault));
                 }
             }
@@ -79,6 +87,15 @@ impl Actor {
         if let Some(task) = self.background.take() {
             self.collect(task).await;
         }
+    }
+
+    /// Waits for so long at most until the batch under way is carried out, and gives up the rest.
+    pub async fn settle(&mut self, within: Duration) {
+        if let Some(task) = &mut self.background {
+            // Nobody asks for what it was refused any more.
+            let _ = tokio::time::timeout(within, task).await;
+        }
+        self.stop();
     }
 
     /// Gives up what is under way; what was sent already may still happen.
@@ -107,22 +124,25 @@ impl Actor {
     }
 }
 
-async fn call(subject: &Subject, effect: &Effect) -> Result<(), Fault> {
+async fn call(subject: &Subject, ledger: &Ledger, effect: &Effect) -> Result<(), Fault> {
     let streams = subject.clients.streams().patience(PATIENCE);
     let stream = &subject.stream;
     match effect {
-        Effect::CreateStream { shards } => streams.create(stream, *shards).await.map(drop),
-        Effect::DeleteStream { created } => {
-            let there = streams.describe(stream).await;
-            if there.is_ok_and(|summary| summary.identity.created_millis == created.0) {
-                let tables = subject.clients.tables(&subject.application);
-                streams.delete(stream).await?;
-                tables.delete().await?;
-                // The run goes on with a stream of the same name: its consumers expect tables.
-                tables.ensure().await?;
+        Effect::CreateStream { shards } => ledger.make_stream(subject, *shards, PATIENCE).await,
+        Effect::DeleteStream { created } => match streams.describe(stream).await {
+            Ok(there) if there.identity.created_millis == created.0 => {
+                // The leases first: with the stream gone nothing would ask for them to be deleted any more.
+                forget_leases(subject, ledger, &there.identity).await?;
+                if streams.delete_made(stream, Some(&there.identity)).await? == Deleted::Gone {
+                    // The run goes on with a stream of the same name: its consumers expect tables.
+                    ledger.make_tables(subject).await?;
+                }
+                Ok(())
             }
-            Ok(())
-        }
+            Ok(_) => Ok(()),
+            Err(fault) if fault.kind == FaultKind::Missing => Ok(()),
+            Err(fault) => Err(fault),
+        },
         Effect::SplitShard { shard, at } => {
             // The decision wrote the number itself.
             let key = at.parse::<u128>().map_err(|error| invalid(at, &error))?;
@@ -136,6 +156,33 @@ async fn call(subject: &Subject, effect: &Effect) -> Result<(), Fault> {
         | Effect::Kill { .. }
         | Effect::Freeze { .. }
         | Effect::Thaw { .. } => Ok(()),
+    }
+}
+
+/// Deletes the tables with the leases of a stream that is about to be deleted. Tables that this experiment did not create
+/// and that are tied to another stream, or that hold leases and are tied to none, are somebody else's.
+async fn forget_leases(subject: &Subject, ledger: &Ledger, stream: &StreamIdentity) -> Result<(), Fault> {
+    ledger.delete_tables(subject).await?;
+    let tables = subject.clients.tables(&subject.application);
+    match tables.bound_to(stream).await {
+        Ok(true) => return tables.delete().await,
+        Err(fault) if fault.kind != FaultKind::Missing => return Err(fault),
+        _ => {}
+    }
+    match subject.clients.leases(&subject.application).leases().await {
+        Ok(scan) if scan.leases.is_empty() && scan.foreign.is_empty() && scan.unreadable.is_empty() => Ok(()),
+        Err(fault) if fault.kind == FaultKind::Missing => Ok(()),
+        Err(fault) => Err(fault),
+        Ok(_) => Err(Fault {
+            kind: FaultKind::Invalid,
+            request: "DeleteTable".into(),
+            message: format!(
+                "table {} holds leases and is not tied to stream {}: it may be another program's, and stays; rename the \
+                 experiment, or delete the table yourself",
+                subject.application, subject.stream
+            ),
+            source: None,
+        }),
     }
 }
 

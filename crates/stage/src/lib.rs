@@ -11,6 +11,7 @@
 pub mod act;
 pub mod history;
 pub mod launch;
+pub mod ledger;
 mod memory;
 pub mod observe;
 pub mod outcome;
@@ -20,6 +21,7 @@ pub mod text;
 mod witness;
 
 pub use act::Actor;
+pub use ledger::Ledger;
 pub use memory::Memory;
 pub use observe::{Observer, last_audit};
 pub use pods::{PodFacts, Subject};

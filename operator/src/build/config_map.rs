@@ -23,7 +23,7 @@ fn file(parts: &Parts<'_>) -> String {
     let quoted = |text: &str| serde_json::Value::from(text).to_string();
     let mut lines = vec![
         ("stream", quoted(&parts.spec.stream.name)),
-        ("application", quoted(&parts.spec.name)),
+        ("application", quoted(&parts.settings.application(parts.spec))),
     ];
     lines.extend(parts.endpoint.as_deref().map(|url| ("endpoint_url", quoted(url))));
     lines.extend(parts.settings.region.as_deref().map(|name| ("region", quoted(name))));

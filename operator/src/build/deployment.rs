@@ -56,7 +56,7 @@ fn pod(parts: &Parts<'_>) -> PodSpec {
 fn arguments(parts: &Parts<'_>) -> Vec<String> {
     let place = [
         ("--stream", Some(parts.spec.stream.name.clone())),
-        ("--application", Some(parts.spec.name.clone())),
+        ("--application", Some(parts.settings.application(parts.spec))),
         ("--endpoint-url", parts.endpoint.clone()),
         ("--region", parts.settings.region.clone()),
         ("--metrics-addr", Some(format!("0.0.0.0:{METRICS_PORT}"))),

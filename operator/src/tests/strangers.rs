@@ -6,7 +6,7 @@ use clap::Parser;
 use kinex_api::{KinesisExperiment, convert, load};
 use kinex_aws::{Access, Clients};
 use kinex_core::experiment::{Effect, Spec};
-use kinex_stage::Subject;
+use kinex_stage::{Ledger, Subject};
 use serde_json::{Value, json};
 
 use super::api_server::ApiServer;
@@ -146,7 +146,8 @@ async fn scene(spec: &Spec, experiment: &KinesisExperiment) -> Scene {
         stream: spec.stream.name.clone(),
         application: spec.name.clone(),
     };
-    Scene::new(Key::of(experiment, spec, "test".to_owned()), spec, subject)
+    let key = Key::of(experiment, spec, "test".to_owned());
+    Scene::new(key, spec, subject, Ledger::default())
 }
 
 /// Asks for two workers when the watch shows this StatefulSet as the experiment's.
@@ -216,7 +217,7 @@ async fn publish(server: &ApiServer) -> Result<String, &'static str> {
     keeper.keep(&mut scene).await.unwrap();
     let files = [("summary.json", "{}".to_owned())];
     keeper.publish(&mut scene, &files).await.unwrap();
-    keeper.prune(&[spec.run.nonce]).await.unwrap();
+    assert!(keeper.prune(&[spec.run.nonce]).await.unwrap());
     Ok(scene.report.name)
 }
 

@@ -134,6 +134,11 @@ fn each_limit_says_what_was_asked_and_what_to_do() {
             WAIT,
             &["--stream-prefix=team-a", "--max-replicas=3"],
         ),
+        (
+            "initialShards: 6",
+            WAIT,
+            &["--stream-prefix=team-a-o", "--table-prefix=kinex-"],
+        ),
     ] {
         assert_eq!(refused(&with(stream, steps), flags), None, "{stream} {steps} {flags:?}");
     }

@@ -57,8 +57,16 @@ const BAD: &[(&str, By)] = &[
     ("another-kind", By::Server("spec.template")),
     ("bad-duration", By::Server("spec.balance.timeout: Invalid value")),
     ("bad-expression", By::Operator),
+    (
+        "deletes-what-must-exist",
+        By::Server("a stream that must exist is not this experiment's to delete"),
+    ),
     ("key-given-twice", By::Validate),
     ("long-name", By::Server("metadata.name must have 3 to 40 of a-z")),
+    (
+        "name-of-a-workers-table",
+        By::Server("metadata.name must not end in -workers"),
+    ),
     (
         "neither-preset-nor-steps",
         By::Server("exactly one of preset and steps"),

@@ -1,7 +1,9 @@
 //! Carrying out what was decided: at once on the processes, in the background on the stream.
 
-use kinex_core::experiment::{Effect, Failure, Timestamp};
-use kinex_stage::{Actor, Subject};
+use std::time::Duration;
+
+use kinex_core::experiment::{Created, Effect, Failure, Timestamp};
+use kinex_stage::{Actor, Ledger, Subject};
 
 use super::fleet::Fleet;
 use super::producer::Producer;
@@ -12,10 +14,10 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
-    /// Nothing under way.
-    pub(crate) fn new(subject: Subject) -> Self {
+    /// Nothing under way. What is created goes into the ledger.
+    pub(crate) fn new(subject: Subject, ledger: Ledger) -> Self {
         Self {
-            actor: Actor::new(subject),
+            actor: Actor::new(subject, ledger),
         }
     }
 
@@ -56,8 +58,13 @@ impl Effects {
         self.actor.begin(calls);
     }
 
-    /// Gives up what is under way; what was sent already may still happen.
-    pub(crate) fn stop(&mut self) {
-        self.actor.stop();
+    /// What the run created.
+    pub(crate) fn created(&self) -> Created {
+        self.actor.ledger().created()
+    }
+
+    /// Waits for so long at most for what is under way, and gives up the rest; what was sent already may still happen.
+    pub(crate) async fn settle(&mut self, within: Duration) {
+        self.actor.settle(within).await;
     }
 }

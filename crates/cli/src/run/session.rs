@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use kinex_aws::{Access, Clients, FaultKind, patiently};
+use kinex_aws::{Access, Clients, patiently};
 use kinex_core::audit::Records;
 use kinex_core::experiment::{
     DeletionPolicy, Effect, Outcome, Phase, Replicas, RunState, Spec, Status, Timestamp, Verdict, World, decide,
@@ -15,7 +15,7 @@ use kinex_embedded::{Endpoints, Options};
 use kinex_stage::outcome::{self, Facts};
 use kinex_stage::report::recording::Sample;
 use kinex_stage::report::summary::Summary;
-use kinex_stage::{Observer, Witness, last_audit, launch};
+use kinex_stage::{Ledger, Observer, Witness, last_audit, launch, ledger};
 use kinex_telemetry::Interrupts;
 
 use super::Args;
@@ -42,6 +42,8 @@ const UNSEEN_MAX: Duration = Duration::from_secs(60);
 const DRAIN: Duration = Duration::from_secs(15);
 /// How long the consumers may take to leave.
 const LEAVE: Duration = Duration::from_secs(30);
+/// How long a call on the stream that is under way at the end may take: whose a stream is shows in its answer alone.
+const SETTLE: Duration = Duration::from_secs(5);
 /// How long they may take after Ctrl-C.
 const LEAVE_IN_HASTE: Duration = Duration::from_millis(2_500);
 /// How long the audit may take then.
@@ -70,8 +72,9 @@ pub(super) async fn play(args: &Args, spec: Spec, output: Format) -> anyhow::Res
         label(&access)
     };
     let limit = spec.run.deadline.unwrap_or(Duration::MAX);
-    let (at, tables_were_there) = tokio::select! {
-        prepared = tokio::time::timeout(limit, prepare(&access, name, &spec)) => match prepared {
+    let ledger = Ledger::default();
+    let at = tokio::select! {
+        prepared = tokio::time::timeout(limit, prepare(&access, name, &spec, &ledger)) => match prepared {
             Ok(prepared) => prepared?,
             Err(_) => {
                 let message = format!("{} does not answer within the deadline of {limit:?}", label(&access));
@@ -106,8 +109,7 @@ pub(super) async fn play(args: &Args, spec: Spec, output: Format) -> anyhow::Res
         directory.path().display()
     );
 
-    let mut session = Session::new(args, spec, at, &file, directory, scrape)?;
-    session.made.tables = !tables_were_there;
+    let mut session = Session::new(args, spec, at, ledger, &file, directory, scrape)?;
     let played = session.run(&mut interrupts).await;
     // Whatever came of it: no process outlives the run, and what was seen is written down.
     let ended = session.end(embedded.as_ref(), &mut interrupts).await;
@@ -134,8 +136,8 @@ pub(super) async fn play(args: &Args, spec: Spec, output: Format) -> anyhow::Res
     Ok(session.code(interrupts.seen()))
 }
 
-/// Connects, and makes the application's tables; says whether they were there already.
-async fn prepare(access: &Access, label: String, spec: &Spec) -> anyhow::Result<(Connected, bool)> {
+/// Connects, and makes the application's tables.
+async fn prepare(access: &Access, label: String, spec: &Spec, ledger: &Ledger) -> anyhow::Result<Connected> {
     let at = Connected {
         clients: Clients::connect(access).await?,
         label,
@@ -143,18 +145,10 @@ async fn prepare(access: &Access, label: String, spec: &Spec) -> anyhow::Result<
         application: spec.name.clone(),
     };
     // The first request may find the endpoint still at its start.
-    let tables = at.clients.tables(&at.application);
-    let there = patiently(|| async {
-        match tables.check().await {
-            Ok(()) => Ok(true),
-            Err(fault) if fault.kind == FaultKind::Missing => Ok(false),
-            Err(fault) => Err(fault),
-        }
-    })
-    .await?;
-    patiently(|| tables.ensure()).await?;
+    let subject = at.subject();
+    patiently(|| ledger.make_tables(&subject)).await?;
     at.clients.facts(&at.application).delete("control", "scale").await?;
-    Ok((at, there))
+    Ok(at)
 }
 
 /// Waits for it for so long; it is of no use to anybody who has gone on.
@@ -162,18 +156,10 @@ async fn at_most(limit: Duration, end: impl Future<Output = ()>) {
     let _ = tokio::time::timeout(limit, Box::pin(end)).await;
 }
 
-/// What of all that the run uses it has made itself: nothing else is its to delete.
-#[derive(Clone, Copy, Debug, Default)]
-struct Made {
-    stream: bool,
-    tables: bool,
-}
-
 struct Session {
     spec: Spec,
     at: Connected,
     keep: bool,
-    made: Made,
     directory: Directory,
     fleet: Fleet,
     producer: Producer,
@@ -192,6 +178,7 @@ impl Session {
         args: &Args,
         spec: Spec,
         at: Connected,
+        ledger: Ledger,
         file: &RunFile,
         directory: Directory,
         scrape: Option<Scrape>,
@@ -218,7 +205,7 @@ impl Session {
             fleet: Fleet::new(launch),
             producer: Producer::new(program, arguments, directory.path().to_owned()),
             observer: Observer::new(at.subject(), spec.consumers.failover_after, run, witness),
-            effects: Effects::new(at.subject()),
+            effects: Effects::new(at.subject(), ledger),
             status: Status::default(),
             world: World::default(),
             samples: Vec::new(),
@@ -226,7 +213,6 @@ impl Session {
             scaled: None,
             scrape,
             keep: args.keep,
-            made: Made::default(),
             directory,
             spec,
             at,
@@ -348,7 +334,8 @@ impl Session {
         // A producer that does not run sends nothing, whatever it was told.
         world.producer_rate = world.producer_rate.filter(|rate| *rate == 0 || self.producer.runs());
 
-        let decision = decide(&self.spec, &self.status, &world, now);
+        let mut decision = decide(&self.spec, &self.status, &world, now);
+        decision.status.created = self.effects.created();
         if let Some(scrape) = &mut self.scrape {
             scrape.targets(self.fleet.metrics(), self.producer.metrics());
             scrape.round(
@@ -364,12 +351,8 @@ impl Session {
             self.status = decision.status;
         }
         for effect in &decision.effects {
-            match effect {
-                Effect::MirrorReplicas { replicas } => self.spec.replicas = *replicas,
-                // It was seen to be missing, so it is the run's own from here on.
-                Effect::CreateStream { .. } => self.made.stream = true,
-                Effect::DeleteStream { .. } => self.made.tables = true,
-                _ => {}
+            if let Effect::MirrorReplicas { replicas } = effect {
+                self.spec.replicas = *replicas;
             }
         }
         self.effects
@@ -442,10 +425,10 @@ impl Session {
         embedded: Option<&Endpoints>,
         interrupts: &mut Interrupts,
     ) -> anyhow::Result<(Summary, Result<(), String>)> {
-        self.effects.stop();
         let requests = embedded.map(|endpoints| self.requests(endpoints)).unwrap_or_default();
         let mut records = None;
         let mut ended = interrupts.seen();
+        self.effects.settle(if ended { Duration::ZERO } else { SETTLE }).await;
         if !ended {
             tokio::select! {
                 found = Box::pin(self.leave_in_order()) => records = found,
@@ -516,18 +499,13 @@ impl Session {
         found.ok()?.ok()
     }
 
-    /// Deletes what the run has made, if the manifest says so; what was there before stays.
+    /// Deletes what the run created, if the manifest says so; what was there before stays.
     async fn delete(&self) -> anyhow::Result<()> {
         if self.spec.stream.deletion != DeletionPolicy::Delete || self.keep {
             return Ok(());
         }
-        if self.made.stream {
-            self.at.clients.streams().delete(&self.at.stream).await?;
-        } else {
-            eprintln!("stream {} was there before the run, and stays", self.at.stream);
-        }
-        if self.made.tables {
-            self.at.clients.tables(&self.at.application).delete().await?;
+        for stays in ledger::delete(&self.at.subject(), &self.effects.created()).await? {
+            eprintln!("{stays}, and stays");
         }
         Ok(())
     }

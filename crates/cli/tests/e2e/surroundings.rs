@@ -95,8 +95,12 @@ fn stream_that_was_there_outlives_the_run() {
         command.arg("run").arg(&path).args(["--endpoint-url", &emulator.url]);
         stdout(command.arg("--report").arg(place.path().join(name)));
     };
-    play("theirs", ", creationPolicy: MustExist, deletionPolicy: Delete");
+    play("theirs", ", deletionPolicy: Delete");
     stdout(&mut emulator.kinex("verify", "theirs"));
+    // A second run finds the stream and the tables of the first one.
+    play("twice", "");
+    play("twice", ", deletionPolicy: Delete");
+    stdout(&mut emulator.kinex("verify", "twice"));
     play("ours", ", deletionPolicy: Delete");
     let gone = output(&mut emulator.kinex("verify", "ours"));
     assert_eq!(gone.status.code(), Some(2), "the run made it, so the run deletes it");

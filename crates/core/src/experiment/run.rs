@@ -30,6 +30,7 @@ impl Round<'_> {
             replicas_pending: true,
             replicas_generation: old.replicas_generation,
             conditions: old.conditions,
+            created: old.created,
             history,
             reshard_times: old.reshard_times,
             ..Status::default()

@@ -74,6 +74,10 @@ pub struct Status {
     /// The leases as last seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leases: Option<LeaseSummary>,
+    /// What this experiment created outside of the cluster, noted when it was created. `deletionPolicy: Delete` deletes
+    /// exactly this: what was there before, or was created again by somebody else, stays.
+    #[serde(skip_serializing_if = "Created::is_empty")]
+    pub created: Created,
     /// How many shards there should be in all, by what the run did; more are somebody else's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shards_expected: Option<u32>,
@@ -90,6 +94,63 @@ pub struct Status {
     pub history: Vec<RunSummary>,
     /// When UpdateShardCount was asked for within the last day, over all runs: the service allows 10.
     pub reshard_times: Vec<Timestamp>,
+}
+
+/// What an experiment created outside of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct Created {
+    /// The stream.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream: Option<CreatedStream>,
+    /// The lease table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lease_table: Option<CreatedTable>,
+    /// The workers' table.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub workers_table: Option<CreatedTable>,
+}
+
+/// A stream, as opposed to others of its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct CreatedStream {
+    /// Its ARN.
+    pub arn: String,
+    /// Its StreamCreationTimestamp.
+    pub created_at: Timestamp,
+}
+
+/// A table, as opposed to others of its name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct CreatedTable {
+    /// Its name.
+    pub name: String,
+    /// Its TableId.
+    pub id: String,
+}
+
+impl Created {
+    /// Whether there is nothing.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Adds what was created later: of each kind the newest counts.
+    pub fn add(&mut self, later: &Self) {
+        let Self {
+            stream,
+            lease_table,
+            workers_table,
+        } = later.clone();
+        self.stream = stream.or(self.stream.take());
+        self.lease_table = lease_table.or(self.lease_table.take());
+        self.workers_table = workers_table.or(self.workers_table.take());
+    }
 }
 
 /// Where a run stands.

@@ -159,6 +159,7 @@ fn each_account_has_the_aws_role_that_it_was_given() {
     let values = [
         "backend=aws".to_owned(),
         "aws.region=eu-west-1".to_owned(),
+        "limits.streamPrefixes={a-}".to_owned(),
         format!("aws.irsa.operatorRoleArn={}", role("a")),
         format!("aws.irsa.consumerRoleArn={}", role("b")),
         "consumer.serviceAccount.annotations.note=mine".to_owned(),

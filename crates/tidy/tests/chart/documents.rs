@@ -157,7 +157,12 @@ fn the_notes_name_the_next_three_commands() {
     }
     assert!(!said.contains("AWS"), "{said}");
     assert!(root().join("deploy/experiments/rebalance.yaml").is_file());
-    let said = notes(&["backend=aws", "aws.region=eu-west-1", "watchNamespaces={team-a,team-b}"]);
+    let said = notes(&[
+        "backend=aws",
+        "aws.region=eu-west-1",
+        "limits.streamPrefixes={a-,b-}",
+        "watchNamespaces={team-a,team-b}",
+    ]);
     for words in [
         "AWS, eu-west-1",
         "lab-kinex-consumer",

@@ -28,6 +28,7 @@ pub(crate) const VARIANTS: &[(&str, &[&str])] = &[
         &[
             "backend=aws",
             "aws.region=eu-west-1",
+            "limits.streamPrefixes={a-,b-}",
             "aws.irsa.operatorRoleArn=arn:aws:iam::123456789012:role/kinex-operator",
             "aws.irsa.consumerRoleArn=arn:aws:iam::123456789012:role/kinex-consumer",
         ],

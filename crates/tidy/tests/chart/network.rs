@@ -211,7 +211,7 @@ fn workers_of_watched_namespaces_reach_the_endpoint() {
 
 #[test]
 fn with_aws_workers_reach_https_but_not_the_metadata_of_the_node() {
-    let objects = render(&["backend=aws", "aws.region=eu-west-1"]);
+    let objects = render(&["backend=aws", "aws.region=eu-west-1", "limits.streamPrefixes={a-,b-}"]);
     let consumer = worker("consumer", NAMESPACE);
     assert!(reaches(&objects, &consumer, &outside("198.51.100.7"), 443));
     assert!(!reaches(&objects, &consumer, &outside("198.51.100.7"), 80));
@@ -222,6 +222,7 @@ fn with_aws_workers_reach_https_but_not_the_metadata_of_the_node() {
     let objects = render(&[
         "backend=aws",
         "aws.region=eu-west-1",
+        "limits.streamPrefixes={a-,b-}",
         "networkPolicy.externalTo[0].ipBlock.cidr=10.1.0.0/16",
     ]);
     assert!(reaches(&objects, &consumer, &outside("10.1.2.3"), 443));

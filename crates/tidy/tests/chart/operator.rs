@@ -58,8 +58,13 @@ fn without_any_value_it_is_this() {
 #[test]
 fn each_value_becomes_its_flag() {
     check(
-        &["backend=aws", "aws.region=eu-west-1"],
-        &["--aws", "--region=eu-west-1"],
+        &["backend=aws", "aws.region=eu-west-1", "limits.streamPrefixes={a-,b-}"],
+        &[
+            "--aws",
+            "--region=eu-west-1",
+            "--table-prefix=kinex-",
+            "--stream-prefix=a-",
+        ],
         &["--endpoint-url"],
     );
     check(
@@ -68,7 +73,7 @@ fn each_value_becomes_its_flag() {
             "localstack.externalUrl=http://localstack.other.svc:4566/",
         ],
         &["--endpoint-url=http://localstack.other.svc:4566"],
-        &["--aws"],
+        &["--aws", "--table-prefix"],
     );
     check(
         &["watchNamespaces={team-a,team-b}"],

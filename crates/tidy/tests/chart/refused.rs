@@ -13,6 +13,19 @@ fn wrong_values_are_refused_by_name() {
         (&["networkPolicy.metricFrom=[]"], &["networkPolicy", "metricFrom"]),
         (&["backend=moto"], &["backend", "embedded", "localstack", "aws"]),
         (&["backend=aws"], &["aws", "region"]),
+        (
+            &["backend=aws", "aws.region=eu-west-1"],
+            &["limits", "streamPrefixes", "minItems"],
+        ),
+        (
+            &[
+                "backend=aws",
+                "aws.region=eu-west-1",
+                "limits.streamPrefixes={a-}",
+                "aws.tablePrefix=",
+            ],
+            &["aws", "tablePrefix"],
+        ),
         (&["aws.region=Frankfurt"], &["aws", "region"]),
         (&["aws.irsa.operatorRoleArn=kinex"], &["operatorRoleArn"]),
         (

@@ -50,6 +50,7 @@ fn without_any_value_it_is_this() {
         --max-records-per-second=10000
         --cleanup-timeout=2m
         --leader-election
+        --lease=lab-kinex-operator
         --metrics-addr=0.0.0.0:9090"#;
     let wanted: Vec<&str> = wanted.trim().lines().map(str::trim).collect();
     assert_eq!(arguments(&[]), wanted);

@@ -78,9 +78,9 @@ fn check_name(metadata: &Value, problems: &mut Vec<Problem>) {
         Value::Null => return problems.push(Problem::new("metadata", "`name` is missing", name::MESSAGE)),
         other => return problems.push(not_text(path, other)),
     };
-    if let Some(refusal) = name::refusal(generated.as_ref().unwrap_or(shown)) {
+    if !name::is_valid(generated.as_ref().unwrap_or(shown)) {
         let message = format!("`{shown}` is no name for an experiment");
-        problems.push(Problem::new(path, message, refusal));
+        problems.push(Problem::new(path, message, name::MESSAGE));
     }
 }
 

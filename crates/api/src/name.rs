@@ -9,28 +9,11 @@ pub(crate) const RULE: &str = "self.metadata.name.matches('^[a-z][-a-z0-9]{1,38}
 /// What the rule says.
 pub(crate) const MESSAGE: &str = "metadata.name must have 3 to 40 of a-z, 0-9 and -, begin with a letter, and end with a letter or digit: tables, pods and a Service are named after it";
 
-/// The other rule of the definition: the tables of one experiment are not those of another.
-pub(crate) const TABLES_RULE: &str = "!self.metadata.name.endsWith('-workers')";
-
-/// What that rule says.
-pub(crate) const TABLES_MESSAGE: &str =
-    "metadata.name must not end in -workers: the workers' table of another experiment can have this name";
-
 /// What the API server puts behind `generateName`, as far as its length goes.
 pub(crate) const GENERATED_SUFFIX: &str = "xxxxx";
 
-/// What is wrong with a name, in the words of the definition.
-pub(crate) fn refusal(name: &str) -> Option<&'static str> {
-    if !is_valid(name) {
-        Some(MESSAGE)
-    } else if name.ends_with(kinex_core::application::WORKERS_SUFFIX) {
-        Some(TABLES_MESSAGE)
-    } else {
-        None
-    }
-}
-
-fn is_valid(name: &str) -> bool {
+/// Whether a name keeps the rule.
+pub(crate) fn is_valid(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     (3..=40).contains(&name.len())
         && name.bytes().all(plain)

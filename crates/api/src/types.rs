@@ -46,8 +46,7 @@ use crate::name;
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1, description = "What the run waits for, or why it ended."),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['Setup', 'Running', 'Paused']) || self.spec.run.nonce > oldSelf.spec.run.nonce || (self.spec.steps == oldSelf.spec.steps && has(self.spec.preset) == has(oldSelf.spec.preset) && (!has(self.spec.preset) || self.spec.preset == oldSelf.spec.preset))").message("spec.steps and spec.preset are frozen while a run is in progress; raise spec.run.nonce to start a new run").field_path(".spec.steps"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['Setup', 'Running', 'Paused']) || self.spec.run.nonce > oldSelf.spec.run.nonce || (self.spec.stream == oldSelf.spec.stream && self.spec.consumers == oldSelf.spec.consumers && self.spec.producer == oldSelf.spec.producer && self.spec.balance == oldSelf.spec.balance && self.spec.report == oldSelf.spec.report)").message("while a run is in progress, all of spec but run and replicas is frozen: the verdict rests on it; raise spec.run.nonce to start a new run").field_path(".spec"),
-    validation = Rule::new(name::RULE).message(name::MESSAGE),
-    validation = Rule::new(name::TABLES_RULE).message(name::TABLES_MESSAGE)
+    validation = Rule::new(name::RULE).message(name::MESSAGE)
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.preset) != (size(self.steps) > 0)").message("give exactly one of preset and steps"))]

@@ -64,10 +64,6 @@ const BAD: &[(&str, By)] = &[
     ("key-given-twice", By::Validate),
     ("long-name", By::Server("metadata.name must have 3 to 40 of a-z")),
     (
-        "name-of-a-workers-table",
-        By::Server("metadata.name must not end in -workers"),
-    ),
-    (
         "neither-preset-nor-steps",
         By::Server("exactly one of preset and steps"),
     ),

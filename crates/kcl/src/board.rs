@@ -30,18 +30,36 @@ pub(crate) struct Board {
 /// What need not be told again for now.
 #[derive(Debug, Default)]
 struct Told {
-    /// When a failure of this request was last logged, and how many have not been since.
-    failures: BTreeMap<(&'static str, FaultKind), (Moment, u64)>,
+    /// Failures of a request.
+    failures: Logged<(&'static str, FaultKind)>,
     /// Rows that could not be read at the last scan.
     unreadable: BTreeSet<(String, String)>,
     /// Keys of rows that are no shard's.
     foreign: BTreeSet<String>,
-    /// When a drop of records for this reason was last logged, and how many records have not been since.
-    dropped: BTreeMap<DropReason, (Moment, u64)>,
+    /// Records that were dropped for a reason.
+    dropped: Logged<DropReason>,
 }
 
-/// A request that fails for long is logged this often.
+/// When something of a kind was last logged, and how much of it has not been since.
+type Logged<K> = BTreeMap<K, (Moment, u64)>;
+
+/// What happens again and again is logged this often.
 const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// Whether `count` more of a kind are to be logged now, and how many were not since the last ones that were.
+fn log_due<K: Ord>(logged: &mut Logged<K>, kind: K, count: u64, now: Moment) -> Option<u64> {
+    match logged.get_mut(&kind) {
+        Some((at, unlogged)) if now.since(*at) < LOG_EVERY => {
+            *unlogged += count;
+            None
+        }
+        entry => {
+            let unlogged = entry.map_or(0, |(_, unlogged)| *unlogged);
+            logged.insert(kind, (now, 0));
+            Some(unlogged)
+        }
+    }
+}
 
 impl Board {
     pub(crate) fn new(events: Events, status: Arc<Mutex<Status>>) -> Self {
@@ -78,7 +96,8 @@ impl Board {
 
     /// Reports records that no processor gets. The log has a line for each reason every ten seconds.
     pub(crate) fn dropped(&self, shard: &ShardId, reason: DropReason, records: u64, first: Position, last: Position) {
-        if let Some(unlogged) = self.drop_due(reason, records, clock::now()) {
+        let unlogged = log_due(&mut self.told().dropped, reason, records, clock::now());
+        if let Some(unlogged) = unlogged {
             crate::log::dropped(shard, reason.as_str(), records, &first, &last, unlogged);
         }
         self.events.tell_quietly(WorkerEvent::RecordsDropped {
@@ -88,22 +107,6 @@ impl Board {
             first,
             last,
         });
-    }
-
-    /// Whether a drop is to be logged, and how many records were dropped without a line since the last one.
-    fn drop_due(&self, reason: DropReason, records: u64, now: Moment) -> Option<u64> {
-        let mut told = self.told();
-        match told.dropped.get_mut(&reason) {
-            Some((at, unlogged)) if now.since(*at) < LOG_EVERY => {
-                *unlogged += records;
-                None
-            }
-            entry => {
-                let unlogged = entry.map_or(0, |(_, unlogged)| *unlogged);
-                told.dropped.insert(reason, (now, 0));
-                Some(unlogged)
-            }
-        }
     }
 
     /// Waits until a request found another stream in the place of the one that is read, and returns both.
@@ -129,7 +132,8 @@ impl Board {
         if fault.kind == FaultKind::IteratorExpired {
             return;
         }
-        if let Some(unlogged) = self.log_due(request, fault.kind, clock::now()) {
+        let unlogged = log_due(&mut self.told().failures, (request, fault.kind), 1, clock::now());
+        if let Some(unlogged) = unlogged {
             crate::log::failure(fault, unlogged);
         }
         self.events.tell_quietly(WorkerEvent::RequestFailed {
@@ -137,22 +141,6 @@ impl Board {
             kind: fault.kind,
             message: fault.message.clone(),
         });
-    }
-
-    /// Whether a failure is to be logged, and how many were not since the last one that was.
-    fn log_due(&self, request: &'static str, kind: FaultKind, now: Moment) -> Option<u64> {
-        let mut told = self.told();
-        match told.failures.get_mut(&(request, kind)) {
-            Some((at, unlogged)) if now.since(*at) < LOG_EVERY => {
-                *unlogged += 1;
-                None
-            }
-            entry => {
-                let unlogged = entry.map_or(0, |(_, unlogged)| *unlogged);
-                told.failures.insert((request, kind), (now, 0));
-                Some(unlogged)
-            }
-        }
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
@@ -233,18 +221,12 @@ fn outcome(kind: FaultKind) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use kinex_core::lease::Process;
-
     use super::*;
 
     #[test]
     fn a_hot_error_is_logged_every_ten_seconds_with_its_count() {
-        let process = Process {
-            worker: "worker-0".into(),
-            incarnation: "inc".into(),
-        };
-        let board = Board::new(Events::new(1), Arc::new(Mutex::new(Status::starting(&process))));
-        let due = |request, kind, millis| board.log_due(request, kind, Moment::millis(millis));
+        let mut logged = Logged::new();
+        let mut due = |request, kind, millis| log_due(&mut logged, (request, kind), 1, Moment::millis(millis));
         assert_eq!(due("beat", FaultKind::Throttled, 1_000), Some(0));
         assert_eq!(due("beat", FaultKind::Throttled, 2_000), None);
         assert_eq!(due("beat", FaultKind::Throttled, 10_999), None);
@@ -255,5 +237,16 @@ mod tests {
         );
         assert_eq!(due("beat", FaultKind::Throttled, 11_000), Some(2));
         assert_eq!(due("beat", FaultKind::Throttled, 21_000), Some(0));
+    }
+
+    #[test]
+    fn records_dropped_between_two_lines_are_counted_in_the_next() {
+        let mut logged = Logged::new();
+        let mut due = |reason, records, millis| log_due(&mut logged, reason, records, Moment::millis(millis));
+        assert_eq!(due(DropReason::Poison, 1, 0), Some(0));
+        assert_eq!(due(DropReason::Poison, 20, 1_000), None);
+        assert_eq!(due(DropReason::OutOfRange, 5, 1_000), Some(0));
+        assert_eq!(due(DropReason::Poison, 30, 9_999), None);
+        assert_eq!(due(DropReason::Poison, 1, 10_000), Some(50));
     }
 }

@@ -9,6 +9,7 @@ mod aggregate;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use kinex_aws::iam::{Role, apis};
 use kinex_aws::{Access, Clients};
 use kinex_consumer::{Args, Error, Stop};
 use kinex_core::audit::{ProducerRow, Records, Term, TermEnd, judge};
@@ -285,6 +286,17 @@ async fn a_worker_that_joins_and_one_that_leaves_lose_and_repeat_nothing() {
     let written = metrics.lines().find_map(|line| line.strip_prefix(&checkpoints));
     assert!(written.is_some_and(|count| count != "0"), "no checkpoint in\n{metrics}");
     assert!(metrics.ends_with("# EOF\n"), "the text is cut off");
+    for line in metrics
+        .lines()
+        .filter(|line| line.starts_with("kinex_aws_requests_total{"))
+    {
+        let api = line.split("api=\"").nth(1).unwrap().split('"').next().unwrap();
+        // The tables are made by whoever is first.
+        assert!(
+            api == "CreateTable" || apis(Role::Consumer).contains(&api),
+            "the policy of a consumer lacks {api}"
+        );
+    }
     second.leave().await.0.unwrap();
 
     let records = world.judge().await;

@@ -24,14 +24,7 @@
 //! }
 //! ```
 //!
-//! # Which role uses which API
-//! | role | Kinesis | DynamoDB |
-//! |---|---|---|
-//! | consumer ([`Reader`], [`Leases`], [`Facts`]) | `ListShards` `DescribeStreamSummary` `GetShardIterator` `GetRecords` | `GetItem` `Query` `Scan` `UpdateItem` `DeleteItem` |
-//! | producer ([`Sender`], [`Facts`]) | `PutRecords` | `UpdateItem` `Query` `DeleteItem` |
-//! | operator ([`StreamAdmin`], [`Leases`], [`Facts`]) | `DescribeStreamSummary` `ListShards` `SplitShard` `MergeShards` `UpdateShardCount` | `GetItem` `Query` `Scan` `UpdateItem` |
-//! | set-up ([`StreamAdmin::create`], [`Tables::ensure`]) | `CreateStream` `DescribeStreamSummary` `ListStreams` | `DescribeTable` `CreateTable` |
-//! | cleaning ([`StreamAdmin::delete`], [`Tables::delete`]) | `DeleteStream` `DescribeStreamSummary` | `DeleteTable` `DescribeTable` |
+//! Which program uses which API: [`iam`].
 
 mod access;
 mod clients;
@@ -39,6 +32,7 @@ mod credentials;
 mod expression;
 mod facts;
 mod fault;
+pub mod iam;
 mod item;
 mod lease_row;
 mod lease_write;

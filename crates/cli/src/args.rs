@@ -104,6 +104,8 @@ pub(crate) enum Command {
     /// Simulate a fleet under faults, seed by seed, in virtual time
     Sim(tools::sim::Args),
 
+    /// Print the IAM policy of a program, with the APIs that it uses and no other
+    Iam(tools::iam::Args),
     /// Print the CustomResourceDefinition of KinesisExperiment
     Crd,
     /// Print the JSON Schema of a run's summary.json
@@ -148,6 +150,7 @@ impl Command {
             Self::Scale(args) => wait(tools::reshard::scale(&args)),
             Self::Plan(args) => wait(tools::plan::run(&args, output)),
             Self::Sim(args) => tools::sim::run(&args, output),
+            Self::Iam(args) => tools::iam::run(args),
             Self::Crd => tools::validate::crd(),
             Self::Schema => tools::generate::schema(),
             Self::Completions { shell } => tools::generate::completions(shell),

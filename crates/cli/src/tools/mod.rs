@@ -6,6 +6,7 @@ pub(crate) mod emulator;
 pub(crate) mod export;
 pub(crate) mod fleet;
 pub(crate) mod generate;
+pub(crate) mod iam;
 pub(crate) mod plan;
 pub(crate) mod program;
 pub(crate) mod report;

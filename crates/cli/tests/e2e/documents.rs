@@ -1,6 +1,8 @@
 //! What is generated and committed is what the program prints.
 
-use crate::support::{json, kinex, root, stdout};
+use std::collections::BTreeSet;
+
+use crate::support::{Emulator, alone, json, kinex, play_text, root, stdout};
 
 #[test]
 fn the_published_schema_is_that_of_the_program() {
@@ -67,4 +69,47 @@ fn the_commands_of_the_runbooks_exist() {
         }
     }
     assert!(seen >= 10, "only {seen} commands were found");
+}
+
+/// `service.Api` of every action of a program's printed policy.
+fn allowed(program: &str) -> BTreeSet<String> {
+    let policy = json(kinex().args(["iam", program, "--account", "123456789012"]));
+    let statements = policy["Statement"].as_array().unwrap();
+    let actions = statements.iter().flat_map(|one| one["Action"].as_array().unwrap());
+    actions
+        .map(|action| action.as_str().unwrap().replace(':', "."))
+        .collect()
+}
+
+#[test]
+fn the_printed_policies_allow_what_an_experiment_asks_of_aws_and_no_more() {
+    let _alone = alone();
+    let emulator = Emulator::start(&[]);
+    let manifest = "apiVersion: kinex.dev/v1alpha1
+kind: KinesisExperiment
+metadata: {name: rights}
+spec:
+  stream: {name: rights, initialShards: 4, creationPolicy: CreateIfMissing, deletionPolicy: Delete}
+  replicas: 2
+  producer: {recordsPerSecond: 40}
+  balance: {stableFor: 1s, timeout: 1m}
+  steps:
+  - {name: steady, waitUntilBalanced: {}}
+  - {name: split, split: {count: 1}}
+  - {name: merge, merge: {count: 1}}
+  - {name: resize, updateShardCount: {target: 6}}
+  - {name: three, scale: {replicas: 3}}
+  - {name: even, waitUntilBalanced: {}}
+  - {name: verify, assert: {all: [{name: none, expr: 'records.missing == 0'}]}}
+";
+    play_text(manifest, &["--endpoint-url", &emulator.url]).passed();
+    let asked: BTreeSet<String> = emulator.requests().into_keys().collect();
+    let allowed: BTreeSet<String> = ["operator", "consumer", "producer"]
+        .into_iter()
+        .flat_map(allowed)
+        .collect();
+    let lacking: Vec<_> = asked.difference(&allowed).collect();
+    assert!(lacking.is_empty(), "no policy allows {lacking:?}");
+    let unused: Vec<_> = allowed.difference(&asked).collect();
+    assert!(unused.is_empty(), "nothing needs {unused:?}");
 }

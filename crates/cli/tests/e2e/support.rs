@@ -1,5 +1,6 @@
 //! What the tests share: starting `kinex`, waiting, reading what it wrote.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -179,25 +180,38 @@ impl Emulator {
 
     /// Injects a fault.
     pub(crate) fn fault(&self, rule: &Value) {
-        self.change_faults("POST", &rule.to_string());
+        self.private("POST", "faults", &rule.to_string());
     }
 
     /// Takes every injected fault back.
     pub(crate) fn heal(&self) {
-        self.change_faults("DELETE", "");
+        self.private("DELETE", "faults", "");
     }
 
-    fn change_faults(&self, method: &str, rule: &str) {
+    /// How often each API was asked, by its name with its service.
+    pub(crate) fn requests(&self) -> BTreeMap<String, u64> {
+        let answer = self.private("GET", "requests", "");
+        let requests: Value = serde_json::from_str(&answer).unwrap();
+        let counts = requests["total"].as_object().unwrap().iter();
+        counts
+            .map(|(api, counts)| (api.clone(), counts["count"].as_u64().unwrap()))
+            .collect()
+    }
+
+    /// Asks for something that AWS does not have, and gives the body of the answer.
+    fn private(&self, method: &str, path: &str, body: &str) -> String {
         let mut socket = TcpStream::connect(self.url.trim_start_matches("http://")).unwrap();
         write!(
             socket,
-            "{method} /_kinex/faults HTTP/1.1\r\nHost: tests\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{rule}",
-            rule.len()
+            "{method} /_kinex/{path} HTTP/1.0\r\nHost: tests\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+            body.len()
         )
         .unwrap();
         let mut answer = String::new();
         socket.read_to_string(&mut answer).unwrap();
-        assert!(answer.starts_with("HTTP/1.1 2"), "{answer}");
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        assert!(head.split(' ').nth(1).unwrap().starts_with('2'), "{answer}");
+        body.to_owned()
     }
 
     /// A command about a stream there.

@@ -17,7 +17,6 @@
 //!     tables.ensure().await?;
 //!     // A name, or an ARN.
 //!     let reader = clients.reader("orders");
-//!     tables.bind(&reader.identity().await?).await?;
 //!     let worker = Worker::builder(clients.leases("orders-reader"), reader, factory).worker_id("pod-0").build()?;
 //!     worker.run().await?;
 //!     Ok(())

@@ -100,7 +100,7 @@ impl Reader {
         &self.stream
     }
 
-    /// Which stream of that name it is. Give it to [`Tables::bind`](crate::Tables::bind) before the first read.
+    /// Which stream of that name it is.
     ///
     /// # Errors
     /// `Missing` when there is no such stream; `StreamReplaced` when it is not the one of the first call any more.

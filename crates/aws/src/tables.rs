@@ -158,20 +158,12 @@ impl Tables {
         checked.map_err(|invalid| table.asked(api).fault(FaultKind::Invalid, invalid.to_string()))
     }
 
-    /// Ties the tables to a stream the first time, and refuses another one afterwards: its sequence numbers would make
-    /// the checkpoints meaningless.
+    /// Whether the tables are tied to this stream: `false` when they are tied to none yet. Writes nothing. A worker ties
+    /// them when it starts: the sequence numbers of another stream would make the checkpoints meaningless.
     ///
     /// # Errors
-    /// `Invalid` when the tables belong to another stream, or to an earlier one of the same name.
-    pub async fn bind(&self, stream: &StreamIdentity) -> Result<(), Fault> {
-        let bound = bind(&self.facts, stream).await?;
-        self.same(bound, stream)
-    }
-
-    /// Whether the tables are tied to this stream: `false` when they are tied to none yet. Writes nothing.
-    ///
-    /// # Errors
-    /// As [`bind`](Self::bind); `Missing` when there are no tables.
+    /// `Invalid` when the tables belong to another stream, or to an earlier one of the same name; `Missing` when there are
+    /// no tables.
     pub async fn bound_to(&self, stream: &StreamIdentity) -> Result<bool, Fault> {
         match bound(&self.facts).await? {
             Some(bound) => self.same(bound, stream).map(|()| true),

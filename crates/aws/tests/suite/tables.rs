@@ -155,15 +155,22 @@ async fn a_table_that_vanishes_is_reported_and_never_made_again_by_the_store() {
 #[tokio::test]
 async fn tables_belong_to_one_stream() {
     let bench = Bench::start().await;
-    let (_, application) = bench.store().await;
+    let (store, application) = bench.store().await;
     let tables = bench.clients.tables(&application);
     let stream = |created_millis| StreamIdentity {
         arn: "arn:aws:kinesis:us-east-1:000000000000:stream/orders".into(),
         created_millis,
     };
-    tables.bind(&stream(1)).await.expect("the first one");
-    tables.bind(&stream(1)).await.expect("the same one");
-    let fault = tables.bind(&stream(2)).await.expect_err("made anew");
+    tables.bound_to(&stream(1)).await.expect("nobody has tied them");
+    for found in [1, 1, 2] {
+        assert_eq!(
+            store.bind(&stream(found)).await.expect("bind"),
+            stream(1),
+            "the first one stays"
+        );
+    }
+    tables.bound_to(&stream(1)).await.expect("the same one");
+    let fault = tables.bound_to(&stream(2)).await.expect_err("made anew");
     assert_eq!(fault.kind, FaultKind::Invalid, "{fault}");
     assert_eq!(
         fault.message,

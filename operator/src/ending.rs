@@ -239,13 +239,7 @@ async fn tell_kept(context: &Context, experiment: &KinesisExperiment, stays: &[S
         experiment = experiment.name_any(),
         note, "not everything is this experiment's to delete"
     );
-    let notice = Notice {
-        warning: false,
-        reason: "Kept".to_owned(),
-        action: "delete".to_owned(),
-        note,
-    };
-    events::publish(&context.recorder, experiment, vec![notice]).await;
+    announce(context, experiment, false, "Kept", note).await;
 }
 
 async fn give_up(context: &Context, experiment: &KinesisExperiment, why: &str) {
@@ -256,9 +250,14 @@ async fn give_up(context: &Context, experiment: &KinesisExperiment, why: &str) {
         context.settings.cleanup_timeout,
     );
     warn!(experiment = experiment.name_any(), note, "cleaning up is given up");
+    announce(context, experiment, true, "CleanupGivenUp", note).await;
+}
+
+/// Publishes an event about the deletion of an experiment.
+async fn announce(context: &Context, experiment: &KinesisExperiment, warning: bool, reason: &str, note: String) {
     let notice = Notice {
-        warning: true,
-        reason: "CleanupGivenUp".to_owned(),
+        warning,
+        reason: reason.to_owned(),
         action: "delete".to_owned(),
         note,
     };

@@ -21,7 +21,7 @@ use tracing::{info, warn};
 
 pub(crate) use self::election::Timing;
 use self::election::{Election, Record, Step};
-pub(crate) use self::tenure::{Gate, Tenure};
+pub(crate) use self::tenure::{Tenure, gated};
 
 /// How long giving the Lease back may take at the end.
 const RELEASE: Duration = Duration::from_secs(3);
@@ -36,7 +36,7 @@ pub(crate) struct Candidate {
 
 impl Candidate {
     /// Stands for election under this name, for the Lease of that name and namespace. The client must not be behind the
-    /// [`Gate`] of the tenure.
+    /// gate of the tenure ([`gated`]).
     pub(crate) fn stand(
         client: Client,
         namespace: &str,

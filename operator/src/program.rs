@@ -7,7 +7,6 @@ use futures::future::{join_all, pending};
 use kinex_api::KinesisExperiment;
 use kinex_telemetry::{Admin, Health, Metrics};
 use kube::api::ListParams;
-use kube::client::ClientBuilder;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Api, Client, Config};
 use tokio::task::JoinSet;
@@ -17,7 +16,7 @@ use tracing::{error, info, warn};
 use crate::args::Args;
 use crate::controller::{self, EXPERIMENTS, Shared};
 use crate::error::Error;
-use crate::leader::{Candidate, Gate, Tenure, Timing};
+use crate::leader::{Candidate, Tenure, Timing, gated};
 use crate::link;
 use crate::metrics::Meters;
 use crate::settings::{Scope, Settings};
@@ -94,9 +93,10 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> Result<(), Error
 async fn clients(tenure: &Tenure) -> Result<(Client, Client), kube::Error> {
     let mut config = Config::infer().await.map_err(kube::Error::InferConfig)?;
     config.connect_timeout = Some(CONNECT);
-    let gated = ClientBuilder::try_from(config.clone())?.with_layer(&Gate(tenure.clone()));
-    let gated = link::bounded(&gated.build(), link::ANSWER);
-    Ok((gated, ClientBuilder::try_from(config)?.build()))
+    // Connections of its own for the Lease: nothing else must keep it from being renewed.
+    let elector = Client::try_from(config.clone())?;
+    let gated = gated(&Client::try_from(config)?, tenure);
+    Ok((link::bounded(&gated, link::ANSWER), elector))
 }
 
 /// Metrics and probes.

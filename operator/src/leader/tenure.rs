@@ -1,13 +1,12 @@
 //! Until when this process is sure to lead, and that nothing has an effect after that.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 
-use futures::future::{Either, MapErr, Ready, TryFutureExt, ready};
 use http::{Method, Request};
+use kube::Client;
 use kube::client::Body;
 use tokio::time::Instant;
-use tower::{BoxError, Layer, Service};
+use tower::BoxError;
 
 /// Whether this process may act. Clones share it.
 #[derive(Clone, Debug)]
@@ -57,46 +56,19 @@ impl Tenure {
     }
 }
 
-/// Wraps what sends requests to the API server: writes are refused while the tenure does not hold.
-#[derive(Clone, Debug)]
-pub(crate) struct Gate(pub(crate) Tenure);
-
-impl<S> Layer<S> for Gate {
-    type Service = Gated<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        Gated {
-            inner,
-            tenure: self.0.clone(),
+/// A client whose writes are refused while the tenure does not hold.
+pub(crate) fn gated(client: &Client, tenure: &Tenure) -> Client {
+    let (inner, tenure) = (client.clone(), tenure.clone());
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let allowed = request.method() == Method::GET || tenure.holds();
+        let inner = inner.clone();
+        async move {
+            if allowed {
+                Ok::<_, BoxError>(inner.send(request).await?)
+            } else {
+                Err(NotLeading.into())
+            }
         }
-    }
-}
-
-/// A service behind the gate.
-#[derive(Clone, Debug)]
-pub(crate) struct Gated<S> {
-    inner: S,
-    tenure: Tenure,
-}
-
-impl<S> Service<Request<Body>> for Gated<S>
-where
-    S: Service<Request<Body>>,
-    S::Error: Into<BoxError>,
-{
-    type Response = S::Response;
-    type Error = BoxError;
-    type Future = Either<MapErr<S::Future, fn(S::Error) -> BoxError>, Ready<Result<S::Response, BoxError>>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        self.inner.poll_ready(context).map_err(Into::into)
-    }
-
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
-        if request.method() == Method::GET || self.tenure.holds() {
-            Either::Left(self.inner.call(request).map_err(Into::into))
-        } else {
-            Either::Right(ready(Err(NotLeading.into())))
-        }
-    }
+    });
+    Client::new(service, client.default_namespace())
 }

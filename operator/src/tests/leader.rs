@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::PostParams;
-use kube::client::{Body, ClientBuilder};
+use kube::client::Body;
 use kube::{Api, Client};
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 use tower::util::BoxCloneService;
 
 use super::api_server::ApiServer;
-use crate::leader::{Candidate, Gate, Tenure, Timing};
+use crate::leader::{Candidate, Tenure, Timing, gated};
 
 const TIMING: Timing = Timing {
     lasting: Duration::from_secs(6),
@@ -67,8 +67,7 @@ impl Operator {
 
     /// Whether a write of it arrives.
     async fn acts(&self) -> bool {
-        let gate = Gate(self.tenure.clone());
-        let client = ClientBuilder::new(self.network(), "lab").with_layer(&gate).build();
+        let client = gated(&Client::new(self.network(), "lab"), &self.tenure);
         let maps: Api<ConfigMap> = Api::namespaced(client, "lab");
         let map = serde_json::from_value(
             json!({ "metadata": { "name": format!("of-{}-{}", self.name, uuid::Uuid::new_v4()) } }),

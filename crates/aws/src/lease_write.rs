@@ -34,7 +34,7 @@ pub(crate) fn expression(write: &LeaseWrite) -> Expression {
             // The copy of an attribute that is not there would be an error, not a refusal.
             let next = yielded(key, by).when(&format!("attribute_exists(#{NEXT_INCARNATION})"));
             let next = next.set_to(INCARNATION, &format!("#{NEXT_INCARNATION}"));
-            final_checkpoint(change_owner(next), checkpoint.as_ref())
+            write_forward(change_owner(next), checkpoint.as_ref())
         }
         LeaseWrite::Release { key, by, checkpoint } => release(key, by, checkpoint.as_ref()),
         LeaseWrite::Checkpoint {
@@ -56,7 +56,7 @@ pub(crate) fn yield_to_java(write: &LeaseWrite) -> Option<Expression> {
         return None;
     };
     let next = yielded(key, by).when_is(NEXT_INCARNATION, None).set(INCARNATION, None);
-    Some(final_checkpoint(change_owner(next), checkpoint.as_ref()))
+    Some(write_forward(change_owner(next), checkpoint.as_ref()))
 }
 
 fn row(key: &ShardId) -> Expression {
@@ -131,7 +131,7 @@ fn yielded(key: &ShardId, by: &Fence) -> Expression {
 
 fn release(key: &ShardId, by: &Fence, checkpoint: Option<&Checkpoint>) -> Expression {
     let given_up = owned(key, by).set(OWNER, None).set(INCARNATION, None);
-    final_checkpoint(change_owner(given_up), checkpoint)
+    write_forward(change_owner(given_up), checkpoint)
 }
 
 fn progress(key: &ShardId, by: &Fence, checkpoint: &Checkpoint, children: &BTreeSet<ShardId>) -> Expression {
@@ -143,7 +143,7 @@ fn progress(key: &ShardId, by: &Fence, checkpoint: &Checkpoint, children: &BTree
         .value("holder", s(&by.worker))
         .when_is(INCARNATION, Some(s(&by.incarnation)))
         .when_count_is(EPOCH, by.epoch.0);
-    let written = final_checkpoint(forward(held, checkpoint), Some(checkpoint))
+    let written = write_forward(held, Some(checkpoint))
         .set(OWNER_SWITCHES, n(0))
         .count(COUNTER);
     if children.is_empty() {
@@ -192,12 +192,14 @@ fn change_owner(row: Expression) -> Expression {
         .count(OWNER_SWITCHES)
 }
 
-fn final_checkpoint(row: Expression, checkpoint: Option<&Checkpoint>) -> Expression {
+/// Writes the checkpoint, if there is one, unless the row is already past it.
+fn write_forward(row: Expression, checkpoint: Option<&Checkpoint>) -> Expression {
     let Some(checkpoint) = checkpoint else {
         return row;
     };
     let (text, sub) = encode_checkpoint(checkpoint);
-    row.set(CHECKPOINT, s(text))
+    forward(row, checkpoint)
+        .set(CHECKPOINT, s(text))
         .set(SUB_SEQUENCE, n(sub))
         .set(SINCE, encode_since(checkpoint))
 }

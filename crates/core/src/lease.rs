@@ -234,7 +234,7 @@ pub enum LeaseWrite {
         /// The present owner.
         by: Fence,
     },
-    /// Ends a hand-off: the final checkpoint and the transfer in one write.
+    /// Ends a hand-off: the final checkpoint, which is only ever forward, and the transfer in one write.
     Yield {
         /// The lease.
         key: ShardId,
@@ -243,7 +243,8 @@ pub enum LeaseWrite {
         /// The final checkpoint; `None` leaves the last one.
         checkpoint: Option<Checkpoint>,
     },
-    /// Gives the lease up to nobody, with the final checkpoint: a departing worker whom nobody has asked.
+    /// Gives the lease up to nobody, with the final checkpoint, which is only ever forward: a departing worker whom
+    /// nobody has asked.
     Release {
         /// The lease.
         key: ShardId,
@@ -351,15 +352,10 @@ impl LeaseWrite {
                     && row.next_incarnation.as_ref() == Some(gone)
                     && row.epoch == by.epoch
             }
-            Self::Renew { by, .. } | Self::Release { by, .. } => {
-                row.owner.as_ref() == Some(&by.worker)
-                    && row.incarnation.as_ref() == Some(&by.incarnation)
-                    && row.checkpoint_owner.is_none()
-                    && row.epoch == by.epoch
-            }
-            Self::Extend { by, .. } | Self::Yield { by, .. } => {
-                row.checkpoint_owner.as_ref() == Some(&by.worker) && row.held_by(by)
-            }
+            Self::Renew { by, .. } => row.held_unasked(by),
+            Self::Release { by, checkpoint, .. } => row.held_unasked(by) && row.may_end_at(checkpoint.as_ref()),
+            Self::Extend { by, .. } => row.held_and_asked(by),
+            Self::Yield { by, checkpoint, .. } => row.held_and_asked(by) && row.may_end_at(checkpoint.as_ref()),
             Self::Checkpoint { by, checkpoint, .. } => row.held_by(by) && row.checkpoint.may_become(checkpoint),
             Self::Delete { epoch, .. } => row.finished() && row.epoch == *epoch,
         }
@@ -411,6 +407,22 @@ impl LeaseWrite {
 }
 
 impl Lease {
+    /// Whether this process has the lease, and nobody has asked for it.
+    fn held_unasked(&self, fence: &Fence) -> bool {
+        self.checkpoint_owner.is_none() && self.held_by(fence)
+    }
+
+    /// Whether this process has the lease, and another worker has asked for it.
+    fn held_and_asked(&self, fence: &Fence) -> bool {
+        self.checkpoint_owner.is_some() && self.held_by(fence)
+    }
+
+    /// Whether the lease may be given away with this final checkpoint. The owner may not know how far the row is: the
+    /// reply to its own checkpoint at the shard's end may be lost.
+    fn may_end_at(&self, last: Option<&Checkpoint>) -> bool {
+        last.is_none_or(|last| self.checkpoint.may_become(last))
+    }
+
     fn change_owner(&mut self) {
         self.checkpoint_owner = None;
         self.next_incarnation = None;

@@ -320,19 +320,7 @@ fn writes() -> Vec<LeaseWrite> {
             key: key(),
             by: by.clone(),
         });
-        for last in [None, Some(at(50, 0)), Some(Checkpoint::ShardEnd)] {
-            writes.push(LeaseWrite::Yield {
-                key: key(),
-                by: by.clone(),
-                checkpoint: last.clone(),
-            });
-            writes.push(LeaseWrite::Release {
-                key: key(),
-                by: by.clone(),
-                checkpoint: last,
-            });
-        }
-        for progress in [
+        let progresses = [
             // Forward, the same again, and back: fewer digits, a smaller number, an earlier place inside the record.
             at(SEQUENCE + 1, 0),
             at(SEQUENCE * 5, 0),
@@ -345,7 +333,21 @@ fn writes() -> Vec<LeaseWrite> {
             Checkpoint::Latest,
             Checkpoint::AtTimestamp,
             Checkpoint::Since(1_700_000_000_123),
-        ] {
+        ];
+        let last = progresses.iter().cloned().chain([Checkpoint::ShardEnd]).map(Some);
+        for last in last.chain([None]) {
+            writes.push(LeaseWrite::Yield {
+                key: key(),
+                by: by.clone(),
+                checkpoint: last.clone(),
+            });
+            writes.push(LeaseWrite::Release {
+                key: key(),
+                by: by.clone(),
+                checkpoint: last,
+            });
+        }
+        for progress in progresses {
             writes.push(checkpoint(&key(), by.clone(), progress));
         }
         writes.push(LeaseWrite::Checkpoint {

@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kinex_api::KinesisExperiment;
 use kinex_core::experiment::{Replicas, Timestamp, World};
 use kinex_core::id::WorkerId;
+use kinex_core::lease::Process;
 use kinex_kcl::ports::FaultKind;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
@@ -22,6 +23,8 @@ use crate::watch::Stores;
 const PATIENCE: Duration = Duration::from_secs(15);
 /// The label that says what of an experiment a pod is.
 const COMPONENT: &str = "app.kubernetes.io/component";
+/// The label that says which revision of its StatefulSet a pod is of.
+const REVISION: &str = "controller-revision-hash";
 /// The field manager of our own scaling.
 pub(crate) const SCALE_MANAGER: &str = "kinex/scale";
 
@@ -77,6 +80,15 @@ impl Cluster {
         }
     }
 
+    /// Why the StatefulSet's controller replaces a pod: somebody changed the template. `None`: it does not.
+    fn replaced(&self, pod: &Pod) -> Option<String> {
+        let set = self.set.as_deref()?;
+        let newest = set.status.as_ref()?.update_revision.as_ref()?;
+        let revision = pod.labels().get(REVISION)?;
+        let by = last_manager(set, "/f:spec/f:template").unwrap_or_else(|| "somebody".to_owned());
+        (revision != newest).then(|| format!("{by} changed the template of statefulset {}", set.name_any()))
+    }
+
     /// Whether the producer of the present run is up.
     pub(crate) fn producer_runs(&self) -> bool {
         let Some(producer) = &self.producer else { return false };
@@ -103,27 +115,50 @@ fn generation(set: &StatefulSet) -> u64 {
 
 /// Who set the number of workers last, unless it was this operator.
 fn scaled_by(set: &StatefulSet) -> Option<String> {
+    last_manager(set, "/f:spec/f:replicas").filter(|manager| manager != SCALE_MANAGER)
+}
+
+/// Who wrote last of those who own a field.
+fn last_manager(set: &StatefulSet, field: &str) -> Option<String> {
     let entries = set.metadata.managed_fields.as_deref().unwrap_or_default();
-    let owns = |fields: &serde_json::Value| fields.pointer("/f:spec/f:replicas").is_some();
-    let scaling = entries
+    let owns = |fields: &serde_json::Value| fields.pointer(field).is_some();
+    let owners = entries
         .iter()
         .filter(|entry| entry.fields_v1.as_ref().is_some_and(|fields| owns(&fields.0)));
-    let last = scaling.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?;
-    last.manager.clone().filter(|manager| manager != SCALE_MANAGER)
+    let last = owners.max_by_key(|entry| entry.time.as_ref().map(|time| time.0))?;
+    last.manager.clone()
 }
 
 /// One look at everything: proofs of death are written first, so that nobody waits for the dead.
 pub(crate) async fn look(scene: &mut Scene, cluster: &Cluster, ended: Vec<pods::Death>, now: Timestamp) -> World {
     let seen = cluster.pods.iter().flat_map(|pod| pods::deaths(pod));
     for death in ended.into_iter().chain(seen) {
-        let pods::Death { process, at } = death;
+        let pods::Death { process, at, why } = death;
         if !scene.observer.dead(&process.incarnation) {
+            scene.ends.note(process.clone(), now, why);
             tracing::info!(worker = %process.worker, incarnation = %process.incarnation, "process ended");
             scene.observer.died(process.incarnation.clone(), at.unwrap_or(now));
             if scene.observer.tells(&process.incarnation) {
                 scene.witness.saw(process);
             }
         }
+    }
+    for pod in &cluster.pods {
+        let worker = WorkerId::from(pod.name_any());
+        if let Some((incarnation, why)) = pods::leaving(pod, scene.processes.get(&worker)) {
+            let incarnation = incarnation.clone();
+            let why = cluster.replaced(pod).unwrap_or(why);
+            scene.ends.note(Process { worker, incarnation }, now, why);
+        }
+    }
+    // Removed at once, without an end that anybody saw. (The rows are older than the pods: no pod is too new for them.)
+    let there: Vec<_> = cluster.pods.iter().filter_map(|pod| pod.uid()).collect();
+    for (worker, row) in scene.processes.iter().filter(|(_, row)| !there.contains(&row.pod_uid)) {
+        let process = Process {
+            worker: worker.clone(),
+            incarnation: row.incarnation.clone(),
+        };
+        scene.ends.note(process, now, "its pod is gone".to_owned());
     }
     let looking = Box::pin(read(scene, cluster, now));
     let mut world = match tokio::time::timeout(PATIENCE, looking).await {
@@ -134,6 +169,7 @@ pub(crate) async fn look(scene: &mut Scene, cluster: &Cluster, ended: Vec<pods::
             ..World::default()
         },
     };
+    world.ends = scene.ends.all().to_vec();
     world.failures = scene.actor.failures().await;
     world.failures.append(&mut scene.failures);
     // A producer that does not run sends nothing, whatever it was told.

@@ -25,6 +25,8 @@ pub(crate) struct Death {
     pub(crate) process: Process,
     /// When it ended, by the kubelet's clock.
     pub(crate) at: Option<Timestamp>,
+    /// Why, in words: `OOMKilled with exit code 137`.
+    pub(crate) why: String,
 }
 
 /// The processes of a pod that have ended, by what they wrote into their termination log.
@@ -43,9 +45,55 @@ pub(crate) fn deaths(pod: &Pod) -> Vec<Death> {
                     incarnation,
                 },
                 at: end.finished_at.as_ref().map(|time| Timestamp(time.0.as_millisecond())),
+                why: removal(pod).unwrap_or_else(|| exit(end)),
             })
         })
         .collect()
+}
+
+/// The process of a pod that is being removed, when it is known, and why.
+pub(crate) fn leaving<'a>(pod: &Pod, row: Option<&'a ProcessRow>) -> Option<(&'a Incarnation, String)> {
+    let row = row.filter(|row| Some(&row.pod_uid) == pod.metadata.uid.as_ref())?;
+    Some((&row.incarnation, removal(pod)?))
+}
+
+/// Why a pod is being removed, by whom as far as Kubernetes says it; `None`: it is not.
+fn removal(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref();
+    let conditions = status
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    let disrupted = conditions
+        .iter()
+        .find(|condition| condition.type_ == "DisruptionTarget" && condition.status == "True");
+    if let Some(disrupted) = disrupted {
+        let reason = disrupted.reason.as_deref().unwrap_or("Disrupted");
+        return Some(match disrupted.message.as_deref() {
+            Some(message) => format!("{reason}: {message}"),
+            None => reason.to_owned(),
+        });
+    }
+    // The kubelet evicts without deleting.
+    if let Some(reason) = status.and_then(|status| status.reason.as_deref()) {
+        let message = status.and_then(|status| status.message.as_deref()).unwrap_or_default();
+        return Some(format!("{reason}: {message}"));
+    }
+    let deleted = pod.metadata.deletion_timestamp.is_some();
+    deleted.then(|| "its pod was deleted".to_owned())
+}
+
+/// How a container ended, in words.
+fn exit(end: &ContainerStateTerminated) -> String {
+    let how = match end.signal {
+        Some(signal) => format!("exit code {}, signal {signal}", end.exit_code),
+        None => format!("exit code {}", end.exit_code),
+    };
+    match end.reason.as_deref() {
+        Some("OOMKilled") => format!("OOMKilled with {how}: it needed more memory than its limit"),
+        // They say what the code says.
+        Some("Error" | "Completed") | None => how,
+        Some(reason) => format!("{reason} with {how}"),
+    }
 }
 
 /// What is known of a worker's process: `row` is what the worker of this name wrote last, `dead` knows who has ended.
@@ -84,7 +132,7 @@ fn trouble(pod: &Pod) -> Option<String> {
                 ));
             }
             "CrashLoopBackOff" => match ended(container) {
-                Some(end) => format!("ended with exit code {}; its log says why", end.exit_code),
+                Some(end) => format!("ended with {}; its log says why", exit(end)),
                 None => "see its log".to_owned(),
             },
             "ContainerCreating" | "PodInitializing" => return None,

@@ -12,7 +12,7 @@ use kinex_core::audit::Records;
 use kinex_core::experiment::{Failure, Spec, Timestamp, World};
 use kinex_core::id::{Incarnation, WorkerId};
 use kinex_stage::report::recording::Sample;
-use kinex_stage::{Actor, Ledger, Observer, Subject, Witness};
+use kinex_stage::{Actor, Ends, Ledger, Observer, Subject, Witness};
 use kube::ResourceExt;
 
 use crate::effects::Refused;
@@ -132,6 +132,8 @@ pub(crate) struct Scene {
     pub(crate) down_since: Option<Timestamp>,
     /// The newest process of each worker, by its own row.
     pub(crate) processes: BTreeMap<WorkerId, ProcessRow>,
+    /// The workers' processes that ended, or are being ended.
+    pub(crate) ends: Ends,
     /// Effects on pods and scale that were refused since the last look.
     pub(crate) failures: Vec<Failure>,
     /// Orders that were written.
@@ -179,6 +181,7 @@ impl Scene {
             unseen_since: None,
             down_since: None,
             processes: BTreeMap::new(),
+            ends: Ends::default(),
             failures: Vec::new(),
             ordered: BTreeSet::new(),
             rate: None,

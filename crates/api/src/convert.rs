@@ -5,6 +5,7 @@ use std::time::Duration;
 use kinex_core::experiment::{self as core, Action, Spec, assertion, preset};
 
 use crate::duration::DurationText;
+use crate::fingerprint;
 use crate::problem::Problem;
 use crate::types::{KinesisExperiment, Preset, Restart, ShardSelect, Step};
 
@@ -43,7 +44,7 @@ pub fn convert(manifest: &KinesisExperiment) -> Result<Spec, Vec<Problem>> {
     };
     let consumers = consumers(spec, &mut problems);
     let steps = match spec.preset {
-        Some(preset) => preset_steps(preset, spec, &balance, run.on_failure),
+        Some(preset) => preset_steps(preset, manifest, &balance, run.on_failure),
         None => {
             let numbered = spec.steps.iter().enumerate();
             numbered
@@ -74,6 +75,7 @@ pub fn convert(manifest: &KinesisExperiment) -> Result<Spec, Vec<Problem>> {
         steps,
         history: count(spec.report.history),
         reports: spec.report.retention.into(),
+        fingerprint: fingerprint::of(spec),
     };
     if problems.0.is_empty() {
         Ok(converted)
@@ -110,12 +112,19 @@ fn consumers(spec: &crate::KinesisExperimentSpec, problems: &mut Problems) -> co
     }
 }
 
+/// A preset is expanded once, when its run begins: a scaling that is copied to `spec.replicas` changes no step.
 fn preset_steps(
     wanted: Preset,
-    spec: &crate::KinesisExperimentSpec,
+    manifest: &KinesisExperiment,
     balance: &core::Balance,
     on_failure: core::OnFailure,
 ) -> Vec<core::Step> {
+    let spec = &manifest.spec;
+    let begun = manifest.status.as_ref().filter(|status| {
+        let nonce = u64::try_from(spec.run.nonce).unwrap_or(0);
+        status.run_nonce == Some(nonce)
+    });
+    let agreed = begun.and_then(|status| status.agreed.as_ref());
     let preset = match wanted {
         Preset::SplitThenScale => preset::Preset::SplitThenScale,
         Preset::ScaleOnly => preset::Preset::ScaleOnly,
@@ -125,7 +134,7 @@ fn preset_steps(
     };
     preset.steps(&preset::Size {
         initial_shards: count(spec.stream.initial_shards),
-        replicas: count(spec.replicas),
+        replicas: agreed.map_or(count(spec.replicas), |agreed| agreed.replicas),
         children_wait: spec.consumers.process_parent_shard_before_children,
         balance: balance.clone(),
         step_timeout: STEP_TIMEOUT,

@@ -10,6 +10,7 @@
 mod check;
 mod convert;
 mod duration;
+mod fingerprint;
 mod load;
 mod metadata;
 mod name;

@@ -15,6 +15,9 @@ pub fn crd() -> CustomResourceDefinition {
         let schema = &mut version["schema"]["openAPIV3Schema"];
         tidy(schema);
         refuse_null(&mut schema["properties"]["spec"]);
+        let conditions = &mut schema["properties"]["status"]["properties"]["conditions"];
+        conditions["x-kubernetes-list-type"] = json!("map");
+        conditions["x-kubernetes-list-map-keys"] = json!(["type"]);
     }
     serde_json::from_value(definition).expect("a definition stays one")
 }

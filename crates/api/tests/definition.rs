@@ -2,8 +2,8 @@
 
 use kinex_api::{crd, crd_yaml};
 use kinex_core::experiment::{
-    Condition, Created, CreatedStream, CreatedTable, LeaseSummary, Outcome, Phase, Plan, PlannedMerge, PlannedPod,
-    PlannedSplit, RunSummary, Status, StepResult, StreamSummary, TimelineEntry, Timestamp, Verdict,
+    Agreed, Condition, Created, CreatedStream, CreatedTable, LeaseSummary, Outcome, Phase, Plan, PlannedMerge,
+    PlannedPod, PlannedSplit, RunSummary, Status, StepResult, StreamSummary, TimelineEntry, Timestamp, Verdict,
 };
 use kube::core::cel::Validator;
 use serde_json::{Value, json};
@@ -116,6 +116,11 @@ fn full_status() -> Status {
         verdict: Verdict::Awaited,
         message: text(),
         run_nonce: Some(7),
+        agreed: Some(Agreed {
+            spec_hash: "0f343b0931126a20f133d67c2b018a3b".to_owned(),
+            replicas: 3,
+            steps: vec!["steady-1 waitUntilBalanced".to_owned()],
+        }),
         step: text(),
         started_at: Some(at),
         finished_at: Some(at),
@@ -155,6 +160,7 @@ fn full_status() -> Status {
         },
         shards_expected: Some(40),
         setup: Some(plan.clone()),
+        ends_seen: Some(at),
         readers_awaited: Some(at),
         steps: vec![StepResult {
             name: "steady-1".to_owned(),
@@ -216,6 +222,36 @@ fn the_server_would_take_a_full_status_and_give_it_back_whole() {
     // A field that the schema does not know would be pruned.
     assert_eq!(kinex_api::check_value(&schema()["properties"]["status"], &value), []);
     assert_eq!(serde_json::from_value::<Status>(value).unwrap(), status);
+}
+
+/// Tools find a condition by its type, and the server keeps two writers from adding one of the same type.
+#[test]
+fn conditions_are_a_map_by_their_type() {
+    let conditions = schema()["properties"]["status"]["properties"]["conditions"].clone();
+    assert_eq!(conditions["x-kubernetes-list-type"], "map");
+    assert_eq!(conditions["x-kubernetes-list-map-keys"], json!(["type"]));
+    let required = conditions["items"]["required"].as_array().unwrap();
+    assert!(required.contains(&json!("type")), "{required:?}");
+}
+
+#[test]
+fn preset_is_expanded_once_however_many_workers_are_wanted_later() {
+    let mut manifest: kinex_api::KinesisExperiment = serde_json::from_value(json!({
+        "apiVersion": "kinex.dev/v1alpha1", "kind": "KinesisExperiment", "metadata": { "name": "one" },
+        "spec": { "stream": { "name": "s" }, "preset": "scale-only", "run": { "nonce": 1 } },
+    }))
+    .unwrap();
+    let begun = kinex_api::convert(&manifest).unwrap();
+    manifest.status = Some(Status {
+        run_nonce: Some(1),
+        agreed: Some(Agreed::of(&begun)),
+        ..Status::default()
+    });
+    // What `kubectl scale` does, and the operator with `scalePolicy: Mirror`.
+    manifest.spec.replicas += 4;
+    assert_eq!(kinex_api::convert(&manifest).unwrap().steps, begun.steps);
+    manifest.spec.run.nonce = 2;
+    assert_ne!(kinex_api::convert(&manifest).unwrap().steps, begun.steps);
 }
 
 #[test]

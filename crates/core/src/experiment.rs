@@ -42,13 +42,13 @@ pub use spec::{
     Strategy, Stream,
 };
 pub use status::{
-    Condition, Created, CreatedStream, CreatedTable, LeaseSummary, Outcome, Phase, Plan, PlannedMerge, PlannedPod,
-    PlannedSplit, RunSummary, Status, StepResult, StreamSummary, TimelineEntry, Verdict,
+    Agreed, Condition, Created, CreatedStream, CreatedTable, LeaseSummary, Outcome, Phase, Plan, PlannedMerge,
+    PlannedPod, PlannedSplit, RunSummary, Status, StepResult, StreamSummary, TimelineEntry, Verdict,
 };
 pub use timestamp::Timestamp;
 pub use world::{
-    ChildFacts, Failure, Move, RecordFacts, Replicas, ShardRate, StreamFacts, StreamStatus, UnreadGap, WorkerFacts,
-    World,
+    ChildFacts, Failure, Move, ProcessEnd, RecordFacts, Replicas, ShardRate, StreamFacts, StreamStatus, UnreadGap,
+    WorkerFacts, World,
 };
 
 /// What to store, and then what to do.

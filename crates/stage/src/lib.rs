@@ -9,6 +9,7 @@
 //! Nothing here decides, and nothing here knows whether a worker is a pod or a child process.
 
 pub mod act;
+mod ends;
 pub mod history;
 pub mod launch;
 pub mod ledger;
@@ -21,6 +22,7 @@ pub mod text;
 mod witness;
 
 pub use act::Actor;
+pub use ends::Ends;
 pub use ledger::Ledger;
 pub use memory::Memory;
 pub use observe::{Observer, last_audit};

@@ -168,6 +168,7 @@ impl Observer {
             unread: self.unread().into_iter().map(|unread| unread.gap).collect(),
             children: self.children(&seen.stream.shards),
             rates: self.audit.rates.clone(),
+            ends: Vec::new(),
             failures: Vec::new(),
             stream: seen.stream,
             leases: seen.leases,

@@ -15,7 +15,7 @@ use kinex_embedded::{Endpoints, Options};
 use kinex_stage::outcome::{self, Facts};
 use kinex_stage::report::recording::Sample;
 use kinex_stage::report::summary::Summary;
-use kinex_stage::{Ledger, Observer, Witness, last_audit, launch, ledger};
+use kinex_stage::{Ends, Ledger, Observer, Witness, last_audit, launch, ledger};
 use kinex_telemetry::Interrupts;
 
 use super::Args;
@@ -169,6 +169,7 @@ struct Session {
     world: World,
     samples: Vec<Sample>,
     proofs: Witness,
+    ends: Ends,
     scaled: Option<String>,
     scrape: Option<Scrape>,
 }
@@ -210,6 +211,7 @@ impl Session {
             world: World::default(),
             samples: Vec::new(),
             proofs: Witness::default(),
+            ends: Ends::default(),
             scaled: None,
             scrape,
             keep: args.keep,
@@ -330,6 +332,7 @@ impl Session {
         });
         // A look that was given up has taken its time.
         let now = if world.unseen.is_some() { wall() } else { now };
+        world.ends = self.ends.all().to_vec();
         world.failures = self.effects.failures().await;
         // A producer that does not run sends nothing, whatever it was told.
         world.producer_rate = world.producer_rate.filter(|rate| *rate == 0 || self.producer.runs());
@@ -384,11 +387,13 @@ impl Session {
                 continue;
             };
             self.observer.died(incarnation.clone(), ended.at);
-            if self.observer.tells(&incarnation) {
-                self.proofs.saw(ProcessId {
-                    worker: ended.worker.clone(),
-                    incarnation,
-                });
+            let process = ProcessId {
+                worker: ended.worker.clone(),
+                incarnation,
+            };
+            self.ends.note(process.clone(), ended.at, ended.how.clone());
+            if self.observer.tells(&process.incarnation) {
+                self.proofs.saw(process);
             }
         }
     }

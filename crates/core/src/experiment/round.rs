@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::effect::Effect;
 use super::facts::{self, Census};
 use super::spec::{OnFailure, RunState, Spec};
-use super::status::{Outcome, Phase, Status, StepResult, TimelineEntry};
+use super::status::{Agreed, Outcome, Phase, Status, StepResult, TimelineEntry};
 use super::step::Progress;
 use super::timestamp::Timestamp;
 use super::world::World;
@@ -160,6 +160,7 @@ impl<'a> Round<'a> {
         self.status.replicas = self.world.replicas.present;
         self.status.ready_replicas = facts::clip(self.world.workers.iter().filter(|w| w.live && w.ready).count());
         self.share_scaling();
+        self.look_for_losses();
     }
 
     fn carry_on(&mut self) {
@@ -171,7 +172,7 @@ impl<'a> Round<'a> {
             RunState::Paused => self.hold(),
             RunState::Running => {
                 self.resume();
-                if let Some(reason) = self.out_of_time().or_else(|| self.steps_changed()) {
+                if let Some(reason) = self.out_of_time().or_else(|| self.spec_changed()) {
                     return self.end_run_early(reason);
                 }
                 match self.status.phase {
@@ -200,14 +201,25 @@ impl<'a> Round<'a> {
         })
     }
 
-    /// The API server keeps steps as they are while they run; a local manifest or an old server may not.
-    fn steps_changed(&self) -> Option<String> {
-        let mut begun = self.status.steps.iter().enumerate();
-        let changed = begun.find(|(at, result)| {
-            let wanted = self.spec.steps.get(*at);
-            wanted.is_none_or(|step| step.name != result.name || step.action.kind() != result.kind)
-        });
-        changed.map(|(_, result)| format!("the steps were changed while they ran: {} is not the same", result.name))
+    /// The API server keeps the spec as it is during a run, unless its definition is an old one or its rules were off.
+    fn spec_changed(&mut self) -> Option<String> {
+        let spec = Agreed::of(self.spec);
+        let agreed = self.status.agreed.get_or_insert_with(|| spec.clone());
+        let steps = agreed.steps.iter().zip(&spec.steps).find(|(then, now)| then != now);
+        let what = match steps {
+            Some((then, now)) => format!("the steps were changed while they ran: {then} became {now}"),
+            None if agreed.steps.len() != spec.steps.len() => {
+                let (then, now) = (agreed.steps.len(), spec.steps.len());
+                format!("the steps were changed while they ran: {then} became {now}")
+            }
+            None if agreed.spec_hash != spec.spec_hash => {
+                "the spec was changed while the run was in progress".to_owned()
+            }
+            None => return None,
+        };
+        let what = format!("{what}; raise run.nonce to run what it says now");
+        self.interfere(what.clone());
+        Some(what)
     }
 
     fn steps(&mut self) {

@@ -3,7 +3,7 @@
 use super::assertion::{self, Facts};
 use super::round::{Round, cut};
 use super::spec::Action;
-use super::status::{Outcome, Phase, RunSummary, Status, StepResult, Verdict};
+use super::status::{Agreed, Outcome, Phase, RunSummary, Status, StepResult, Verdict};
 use super::timestamp::Timestamp;
 use super::world::{RecordFacts, World};
 use super::{conditions, facts};
@@ -20,6 +20,7 @@ impl Round<'_> {
             phase: Phase::Setup,
             message: Some("a new run begins".to_owned()),
             run_nonce: Some(self.spec.run.nonce),
+            agreed: Some(Agreed::of(self.spec)),
             started_at: Some(self.now),
             observed_generation: old.observed_generation,
             selector: old.selector,

@@ -1,11 +1,18 @@
 //! What the run shares with others: the number of workers and the stream. Somebody else's changes stand (or are undone, as
 //! the policy says), are never mistaken for the run's own that are under way, and are told in the verdict.
 
+use std::time::Duration;
+
 use super::effect::Effect;
 use super::facts;
 use super::round::Round;
 use super::spec::ScalePolicy;
 use super::status::{Outcome, Status};
+use super::step::ordinal;
+use super::world::ProcessEnd;
+
+/// How long a worker that was scaled away may take to end: longer than the grace period of its pod (35 s).
+const LEAVES_WITHIN: Duration = Duration::from_secs(60);
 
 impl Round<'_> {
     /// Somebody else's scaling stands (or not), and is never mistaken for one's own that is under way.
@@ -55,6 +62,42 @@ impl Round<'_> {
                 "the manifest's replicas were changed to {asked} (the run wanted {before})"
             ));
         }
+    }
+
+    /// Ends of processes that no step asked for: a drain, an eviction, a crash, a kill by hand.
+    pub(super) fn look_for_losses(&mut self) {
+        let Some(newest) = self.world.ends.iter().map(|end| end.at).max() else {
+            return;
+        };
+        let seen = self.status.ends_seen.replace(newest);
+        let setting_up = self.status.steps.is_empty();
+        if setting_up || self.status.phase.ended() {
+            return;
+        }
+        let new = |end: &&ProcessEnd| seen.is_none_or(|seen| end.at > seen);
+        let unasked = self.world.ends.iter().filter(new).filter(|end| !self.asked_for(end));
+        let unasked: Vec<String> = unasked
+            .map(|end| format!("worker {} ended, which no step asked for: {}", end.worker, end.why))
+            .collect();
+        for what in unasked {
+            self.interfere(what);
+        }
+    }
+
+    /// Whether a step killed or froze the process, or its worker was scaled away.
+    fn asked_for(&self, end: &ProcessEnd) -> bool {
+        let plans = || {
+            let steps = self.status.steps.iter();
+            steps.filter_map(|step| Some((step, step.plan.as_ref()?)))
+        };
+        let ordinal = ordinal(&end.worker);
+        let above = |replicas: Option<u32>| replicas.is_some_and(|replicas| ordinal >= u64::from(replicas));
+        plans().any(|(_, plan)| plan.pods.iter().any(|pod| pod.incarnation == end.incarnation))
+            || above(self.status.replicas_wanted)
+            || plans().any(|(step, plan)| {
+                let late = step.finished_at.map_or(Duration::ZERO, |at| end.at.since(at));
+                above(plan.replicas) && late <= LEAVES_WITHIN
+            })
     }
 
     /// Shards that no plan of this run explains.

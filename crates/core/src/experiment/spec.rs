@@ -27,6 +27,9 @@ pub struct Spec {
     pub history: u32,
     /// What becomes of the reports with the experiment.
     pub reports: DeletionPolicy,
+    /// A fingerprint of everything that a verdict rests on: all of the manifest but `run` and `replicas`. Equal ones mean
+    /// the same to every version.
+    pub fingerprint: String,
 }
 
 /// The stream of an experiment.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::spec::Spec;
 use super::timestamp::Timestamp;
 use crate::id::{Incarnation, ShardId, WorkerId};
 
@@ -25,6 +26,9 @@ pub struct Status {
     /// The step at work: `3/8 split-ten`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub step: Option<String>,
+    /// What the run was begun with, and is judged by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub agreed: Option<Agreed>,
     /// When the run began.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
@@ -62,6 +66,9 @@ pub struct Status {
     pub replicas_mirror: Option<u32>,
     /// The newest generation of the number of workers that was seen.
     pub replicas_generation: u64,
+    /// When the newest end of a worker's process was seen that this status accounts for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ends_seen: Option<Timestamp>,
     /// When the stream and the workers were there, and the shards' readers were waited for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub readers_awaited: Option<Timestamp>,
@@ -150,6 +157,33 @@ impl Created {
         self.stream = stream.or(self.stream.take());
         self.lease_table = lease_table.or(self.lease_table.take());
         self.workers_table = workers_table.or(self.workers_table.take());
+    }
+}
+
+/// What a run was begun with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "camelCase", default)]
+pub struct Agreed {
+    /// A fingerprint of spec without `run` and `replicas`. Another one while the run goes on ends it.
+    pub spec_hash: String,
+    /// The `spec.replicas` that a preset was expanded with. A scaling that is copied there changes no step.
+    pub replicas: u32,
+    /// The steps, those of a preset included: the name and the kind of each.
+    pub steps: Vec<String>,
+}
+
+impl Agreed {
+    /// What a run of this experiment is begun with.
+    pub fn of(spec: &Spec) -> Self {
+        let steps = spec.steps.iter();
+        Self {
+            spec_hash: spec.fingerprint.clone(),
+            replicas: spec.replicas,
+            steps: steps
+                .map(|step| format!("{} {}", step.name, step.action.kind()))
+                .collect(),
+        }
     }
 }
 

@@ -5,6 +5,8 @@ mod pods;
 mod reshard;
 mod wait;
 
+pub(super) use pods::ordinal;
+
 use std::time::Duration;
 
 use super::assertion::{self, Facts};

@@ -57,6 +57,7 @@ fn spec(shards: u32, replicas: u32, steps: Vec<Step>) -> Spec {
         steps,
         history: 3,
         reports: DeletionPolicy::Retain,
+        fingerprint: "model".to_owned(),
     }
 }
 

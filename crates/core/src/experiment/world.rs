@@ -40,6 +40,9 @@ pub struct World {
     pub children: Vec<ChildFacts>,
     /// Load per open shard, for `select: Hottest`; shards left out count as idle.
     pub rates: Vec<ShardRate>,
+    /// Processes of workers that ended, or are being ended, whoever asked for it, in the order in which it was seen. At
+    /// least those since the last decision.
+    pub ends: Vec<ProcessEnd>,
     /// Effects that were refused since the last decision.
     pub failures: Vec<Failure>,
 }
@@ -113,6 +116,19 @@ impl WorkerFacts {
             departing: row.departing.is_some(),
         }
     }
+}
+
+/// A process of a worker that ended, or is being ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProcessEnd {
+    /// The worker.
+    pub worker: WorkerId,
+    /// The process start.
+    pub incarnation: Incarnation,
+    /// When it was first seen, by the clock that `now` comes from. Of two ends the one seen later has the later time.
+    pub at: Timestamp,
+    /// Why, as far as it is known: `OOMKilled with exit code 137`.
+    pub why: String,
 }
 
 /// How many workers are wanted and there.

@@ -185,7 +185,7 @@ impl Round<'_> {
 }
 
 /// The number at the end of a pod's name.
-fn ordinal(id: &WorkerId) -> u64 {
+pub(in crate::experiment) fn ordinal(id: &WorkerId) -> u64 {
     id.as_str()
         .rsplit('-')
         .next()

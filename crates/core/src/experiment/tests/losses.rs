@@ -54,6 +54,58 @@ fn worker_killed_for_good_is_waited_for_no_more() {
 }
 
 #[test]
+fn end_that_no_step_asked_for_makes_the_run_inconclusive() {
+    let mut spec = killing(Restart::Immediately, true);
+    let mut lost = false;
+    let status = drive(&mut spec, &mut Model::new(), Status::default(), |_, model, status| {
+        if status.steps.len() == 3 && !lost {
+            model.lose("fleet-0", "EvictionByEvictionAPI: Eviction API: evicting");
+            lost = true;
+        }
+    });
+    assert_eq!(status.verdict, Verdict::Inconclusive, "{:?}", status.message);
+    let said = "worker fleet-0 ended, which no step asked for: EvictionByEvictionAPI: Eviction API: evicting";
+    assert_eq!(named(&status, "p").interference.as_deref(), Some(said));
+    assert_eq!(named(&status, "kill").interference, None);
+    let told = status.timeline.iter().filter(|entry| entry.what == said);
+    assert_eq!(told.count(), 1, "it is told once");
+}
+
+#[test]
+fn end_during_setup_is_no_interference() {
+    let mut spec = killing(Restart::Immediately, true);
+    let status = drive(&mut spec, &mut Model::new(), Status::default(), |_, model, status| {
+        if status.steps.is_empty() && status.ends_seen.is_none() {
+            model.lose("fleet-1", "OOMKilled with exit code 137");
+        }
+    });
+    assert!(status.ends_seen.is_some());
+    assert_eq!(status.verdict, Verdict::Pass, "{:?}", status.message);
+}
+
+#[test]
+fn worker_that_was_scaled_away_may_end_in_a_later_step() {
+    let scale = |replicas| Action::Scale { replicas };
+    let steps = vec![step("down", scale(2)), step("up", scale(4)), step("after", wait())];
+    let mut spec = spec(12, 4, steps);
+    let mut late = Vec::new();
+    let status = drive(&mut spec, &mut Model::new(), Status::default(), |_, model, status| {
+        // Its last container ends only now.
+        if status.steps.len() < 3 {
+            late.append(&mut model.world.ends);
+        } else if !late.is_empty() {
+            let now = model.now;
+            model.world.ends.extend(
+                late.drain(..)
+                    .map(|end| crate::experiment::ProcessEnd { at: now, ..end }),
+            );
+        }
+    });
+    assert!(status.ends_seen.is_some());
+    assert_eq!(status.verdict, Verdict::Pass, "{:?}", status.message);
+}
+
+#[test]
 fn kill_without_a_witness_names_whose_end_is_not_told() {
     for (witness, expected) in [(true, 0), (false, 1)] {
         let spec = killing(Restart::Immediately, witness);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use crate::balance::{self, Candidate, Policy, View};
 use crate::experiment::{
-    ChildFacts, Effect, Move, PlannedPod, RecordFacts, Replicas, Restart, StreamFacts, StreamStatus, Timestamp,
-    WorkerFacts, World,
+    ChildFacts, Effect, Move, PlannedPod, ProcessEnd, RecordFacts, Replicas, Restart, StreamFacts, StreamStatus,
+    Timestamp, WorkerFacts, World,
 };
 use crate::id::{Epoch, HashRange, Incarnation, SequenceNumber, ShardId, WorkerId};
 use crate::lease::{Checkpoint, Lease};
@@ -121,6 +121,7 @@ impl Model {
                 if let Some(process) = self.process(pod).filter(|process| process.dead_at.is_none()) {
                     process.dead_at = Some(now);
                     self.killed.push(pod.clone());
+                    self.end(&pod.worker, &pod.incarnation, "killed");
                 }
             }
             Effect::Freeze { pod, milliseconds } => {
@@ -136,6 +137,26 @@ impl Model {
                 }
             }
         }
+    }
+
+    /// A worker's process ends by itself, or by somebody's hand; another takes its place.
+    pub(super) fn lose(&mut self, worker: &str, why: &str) {
+        let now = self.now;
+        let worker = WorkerId::from(worker);
+        if let Some(process) = self.fleet.get_mut(&worker) {
+            process.dead_at = Some(now);
+            let incarnation = process.incarnation.clone();
+            self.end(&worker, &incarnation, why);
+        }
+    }
+
+    fn end(&mut self, worker: &WorkerId, incarnation: &Incarnation, why: &str) {
+        self.world.ends.push(ProcessEnd {
+            worker: worker.clone(),
+            incarnation: incarnation.clone(),
+            at: self.now,
+            why: why.to_owned(),
+        });
     }
 
     /// Every process stops for good; nobody replaces it.
@@ -320,7 +341,13 @@ impl Model {
         let names: Vec<WorkerId> = (0..self.world.replicas.wanted)
             .map(|nth| WorkerId::from(format!("fleet-{nth}")))
             .collect();
-        self.fleet.retain(|id, _| names.contains(id));
+        let left = self
+            .fleet
+            .extract_if(.., |id, _| !names.contains(id))
+            .collect::<Vec<_>>();
+        for (id, process) in left {
+            self.end(&id, &process.incarnation, "scaled away");
+        }
         for process in self.fleet.values_mut() {
             if process.thaws_at.take_if(|at| *at <= self.now).is_some() {
                 process.frozen_at = None;

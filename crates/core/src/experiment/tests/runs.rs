@@ -477,7 +477,12 @@ fn steps_that_are_changed_while_they_run_end_the_run() {
         }
     });
     assert_eq!(status.verdict, Verdict::Inconclusive);
-    assert!(status.message.unwrap().contains("soak is not the same"));
+    assert!(
+        status
+            .message
+            .unwrap()
+            .contains("soak pause became other waitUntilBalanced")
+    );
 }
 
 #[test]

@@ -200,12 +200,13 @@ fn ours<K: Resource<DynamicType = ()>>(wanted: &K, live: Option<&K>) -> Result<(
 impl Workload<Prepared> {
     /// Writes what the cluster does not have so, and gives everything as the cluster has it then.
     ///
-    /// `live` may be old: then the first write is refused with [`Error::Conflict`].
+    /// `live` may be old: then the first write is refused with [`Error::Conflict`]. `pinned` leaves an object alone that
+    /// was written from other settings or by another version: during a run only what somebody else changed is put back.
     ///
     /// # Errors
     /// [`Error::Taken`] before anything is written when one of the objects is not the experiment's. Otherwise the first
     /// object that cannot be written; those before it are. Running it again goes on from there.
-    pub async fn apply(self, client: &Client, live: Live) -> Result<Workload<Applied>, Error> {
+    pub async fn apply(self, client: &Client, live: Live, pinned: bool) -> Result<Workload<Applied>, Error> {
         live.check(&self)?;
         let Self {
             config,
@@ -216,11 +217,11 @@ impl Workload<Prepared> {
             stage: PhantomData,
         } = self;
         Ok(Workload {
-            config: apply(client, config, live.config).await?,
-            service: apply(client, service, live.service).await?,
-            disruption: apply(client, disruption, live.disruption).await?,
-            consumer: apply(client, consumer, live.consumer).await?,
-            producer: apply(client, producer, live.producer).await?,
+            config: apply(client, config, live.config, pinned).await?,
+            service: apply(client, service, live.service, pinned).await?,
+            disruption: apply(client, disruption, live.disruption, pinned).await?,
+            consumer: apply(client, consumer, live.consumer, pinned).await?,
+            producer: apply(client, producer, live.producer, pinned).await?,
             stage: PhantomData,
         })
     }
@@ -236,7 +237,7 @@ where
     read.map_err(|error| Error::of::<K>("get", &namespace, &name, error))
 }
 
-async fn apply<K>(client: &Client, mut wanted: K, live: Option<K>) -> Result<K, Error>
+async fn apply<K>(client: &Client, mut wanted: K, live: Option<K>, pinned: bool) -> Result<K, Error>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Serialize,
 {
@@ -244,6 +245,7 @@ where
     let apply = PatchParams::apply(FIELD_MANAGER);
     let (verb, parameters) = match live {
         Some(live) if drift::as_wanted(&wanted, &live) => return Ok(live),
+        Some(live) if pinned && !drift::same_source(&wanted, &live) => return Ok(live),
         // Force puts back what others have set, on exactly the object that was read.
         Some(live) => {
             wanted.meta_mut().uid = live.uid();

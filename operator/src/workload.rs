@@ -93,7 +93,9 @@ async fn write(
     live.check(&wanted).map_err(trouble)?;
     // The consumers do not make tables, so these come before them.
     prepare(scene, &hands.namespace(), status).await?;
-    match Box::pin(wanted.apply(&context.client, live)).await {
+    // The fleet that a run was begun with stays until the next one: an upgrade of the operator replaces no pod.
+    let pinned = !status.steps.is_empty();
+    match Box::pin(wanted.apply(&context.client, live, pinned)).await {
         Ok(_) => Ok(true),
         Err(Error::Conflict { .. }) => Ok(false),
         Err(error) => Err(trouble(error)),

@@ -9,11 +9,16 @@ use crate::build::APPLIED_HASH;
 /// Whether the cluster has everything that is wanted: the fingerprint says that it was written, a comparison that nobody
 /// has changed it since. What others have added does not count.
 pub(super) fn as_wanted<K: Resource + Serialize>(wanted: &K, live: &K) -> bool {
-    if wanted.annotations().get(APPLIED_HASH) != live.annotations().get(APPLIED_HASH) {
+    if !same_source(wanted, live) {
         return false;
     }
     let json = |object: &K| serde_json::to_value(object).expect("objects of Kubernetes are JSON");
     covers(&json(live), &json(wanted))
+}
+
+/// Whether the live object was written from the same experiment, settings and version.
+pub(super) fn same_source<K: Resource>(wanted: &K, live: &K) -> bool {
+    wanted.annotations().get(APPLIED_HASH) == live.annotations().get(APPLIED_HASH)
 }
 
 /// Whether `live` has every value of `wanted`. The API server fills in defaults and keeps the order of lists.

@@ -47,8 +47,13 @@ pub(super) async fn endpoints() -> Endpoints {
 }
 
 pub(super) fn settings(flags: &[&str]) -> Settings {
-    let usual = ["operator", "--image=kinex:dev"];
-    let args = Command::try_parse_from([&usual, flags].concat()).unwrap().args;
+    let image = flags.iter().any(|flag| flag.starts_with("--image="));
+    let usual: &[&str] = if image {
+        &["operator"]
+    } else {
+        &["operator", "--image=kinex:dev"]
+    };
+    let args = Command::try_parse_from([usual, flags].concat()).unwrap().args;
     Settings::resolve(args, |name| (name == "POD_NAMESPACE").then(|| "lab".to_owned())).unwrap()
 }
 
@@ -58,6 +63,8 @@ pub(super) struct Lab {
     pub(super) clients: Clients,
     pub(super) signs: Signs,
     pub(super) name: String,
+    /// The image that the operator is started with from now on.
+    pub(super) image: String,
     quiet: CancellationToken,
     tasks: JoinSet<()>,
 }
@@ -77,6 +84,7 @@ impl Lab {
             server: server.clone(),
             signs: Signs::default(),
             name: name.to_owned(),
+            image: "kinex:dev".to_owned(),
             quiet: CancellationToken::new(),
             tasks: JoinSet::new(),
             clients,
@@ -106,7 +114,7 @@ impl Lab {
     /// Starts an operator.
     fn operator(&mut self, url: &str) {
         let client = link::bounded(&self.server.client(), PATIENCE);
-        let flag = format!("--endpoint-url={url}");
+        let flags = [format!("--endpoint-url={url}"), format!("--image={}", self.image)];
         let reporter = Reporter {
             controller: "kinex-operator".to_owned(),
             instance: Some("lab".to_owned()),
@@ -114,7 +122,7 @@ impl Lab {
         let shared = Shared {
             recorder: Recorder::new(client.clone(), reporter),
             client: client.clone(),
-            settings: Arc::new(settings(&[&flag])),
+            settings: Arc::new(settings(&[&flags[0], &flags[1]])),
             meters: Meters::default(),
             health: Health::default(),
             tenure: Tenure::always(),

@@ -93,7 +93,7 @@ async fn apply(server: &ApiServer) -> Result<(), Error> {
     let (experiment, spec) = orders();
     let wanted = build::workload(&experiment, &spec, &settings(), "run-1");
     let live = Box::pin(Live::read(&server.client(), &wanted)).await?;
-    Box::pin(wanted.apply(&server.client(), live)).await.map(drop)
+    Box::pin(wanted.apply(&server.client(), live, false)).await.map(drop)
 }
 
 #[tokio::test]
@@ -126,7 +126,7 @@ async fn apply_object_created_or_replaced_since_the_read_is_refused() {
     let server = ApiServer::default();
     let live = Live::read(&server.client(), &wanted).await.unwrap();
     let before = server.put(CONFIG, map("orders-consumer", "", None));
-    let refused = Box::pin(wanted.clone().apply(&server.client(), live)).await;
+    let refused = Box::pin(wanted.clone().apply(&server.client(), live, false)).await;
     assert!(matches!(refused, Err(Error::Conflict { .. })), "{refused:?}");
     assert_eq!(server.get(CONFIG), Some(before));
 
@@ -134,7 +134,7 @@ async fn apply_object_created_or_replaced_since_the_read_is_refused() {
     let live = Live::read(&server.client(), &wanted).await.unwrap();
     server.remove(CONFIG);
     let before = server.put(CONFIG, map("orders-consumer", "", None));
-    let refused = Box::pin(wanted.apply(&server.client(), live)).await;
+    let refused = Box::pin(wanted.apply(&server.client(), live, false)).await;
     assert!(matches!(refused, Err(Error::Conflict { .. })), "{refused:?}");
     assert_eq!(server.get(CONFIG), Some(before));
 }
@@ -153,7 +153,7 @@ async fn scene(spec: &Spec, experiment: &KinesisExperiment) -> Scene {
 /// Asks for two workers when the watch shows this StatefulSet as the experiment's.
 async fn scale(server: &ApiServer, seen: Option<Value>) {
     let (experiment, spec) = orders();
-    let mut scene = scene(&spec, &experiment).await;
+    let mut scene = Box::new(Box::pin(scene(&spec, &experiment)).await);
     let cluster = Cluster {
         set: seen.map(|set| Arc::new(serde_json::from_value(set).unwrap())),
         pods: Vec::new(),
@@ -209,16 +209,19 @@ async fn delete_replaced_or_changed_object_stays() {
 
 /// Writes a report as at the end of a run, and gives the ConfigMap's name.
 async fn publish(server: &ApiServer) -> Result<String, &'static str> {
-    let (experiment, spec) = orders();
-    let mut scene = scene(&spec, &experiment).await;
-    let client = server.client();
-    let keeper = Keeper::new(&client, &experiment, spec.run.nonce, spec.reports);
-    keeper.recall(&mut scene).await.map_err(|trouble| trouble.reason)?;
-    keeper.keep(&mut scene).await.unwrap();
-    let files = [("summary.json", "{}".to_owned())];
-    keeper.publish(&mut scene, &files).await.unwrap();
-    assert!(keeper.prune(&[spec.run.nonce]).await.unwrap());
-    Ok(scene.report.name)
+    let publishing = async {
+        let (experiment, spec) = orders();
+        let mut scene = scene(&spec, &experiment).await;
+        let client = server.client();
+        let keeper = Keeper::new(&client, &experiment, spec.run.nonce, spec.reports);
+        keeper.recall(&mut scene).await.map_err(|trouble| trouble.reason)?;
+        keeper.keep(&mut scene).await.unwrap();
+        let files = [("summary.json", "{}".to_owned())];
+        keeper.publish(&mut scene, &files).await.unwrap();
+        assert!(keeper.prune(&[spec.run.nonce]).await.unwrap());
+        Ok(scene.report.name)
+    };
+    Box::pin(publishing).await
 }
 
 #[tokio::test]

@@ -96,6 +96,9 @@ fn seeds_of_old_faults_pass() {
     passes(&Scenario::slow_storm(4, 10, RenewalMode::PerLease), 5961);
     // The replies to the checkpoint at the shard's end and to the next renewal were lost: a release wrote over the end.
     passes(&Scenario::slow_storm(4, 10, RenewalMode::PerLease), 3462);
+    // A process that had been replaced while it was cut off found its successor's row removed by hand, wrote its own again
+    // and took the successor's leases at once, which the successor went on delivering until its next beat.
+    passes(&Scenario::storm(4, 10, RenewalMode::PerWorker), 6248);
 }
 
 fn passes(scenario: &Scenario, seed: u64) {

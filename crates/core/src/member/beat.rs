@@ -144,6 +144,11 @@ impl Member {
         match reply {
             Reply::WorkerWritten(Written::Done(row)) => {
                 let (asks, count) = row.as_ref().map_or((0, 0), |row| (row.asks, row.beat));
+                if self.round.own_name_from == Moment::NEVER {
+                    // The row is this process's again, and the beats of another one have been refused since. (Its window
+                    // cannot open before this beat, whether the reply to the registration was lost or not.)
+                    self.round.own_name_from = now + self.config.failover_after;
+                }
                 self.pulse.count = self.pulse.count.max(count);
                 self.pulse.beat(now, sent, asks, &self.config);
                 self.pulse.departing_told |= row.is_some_and(|row| row.departing.is_some());
@@ -178,6 +183,8 @@ impl Member {
             None if self.wire.any(|purpose| *purpose == Purpose::Register) => {}
             None => {
                 let row = self.same_row();
+                // The row that was removed may have been that of another process of this name, which still runs.
+                self.round.own_name_from = Moment::NEVER;
                 self.send(
                     now,
                     Purpose::Register,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kinex_api::KinesisExperiment;
-use kinex_core::experiment::{Created, Spec, Status, Timestamp, World, overrule};
+use kinex_core::experiment::{Afterwards, Created, Spec, Status, Timestamp, World, overrule};
 use kinex_stage::outcome::{self, Facts};
 use kinex_stage::{Subject, last_audit, report};
 use kube::ResourceExt;
@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use crate::cleanup;
 use crate::controller::{Context, wall};
+use crate::effects::Hands;
 use crate::events::{self, Notice};
 use crate::limits;
 use crate::memory::Keeper;
@@ -120,7 +121,7 @@ async fn publish(
         samples: scene.samples.clone(),
     };
     let world = scene.seen.clone().unwrap_or_default();
-    let recording = outcome::recording(spec, status, &world, &scene.observer, facts);
+    let recording = outcome::recording(spec, &scene.whole(status), &world, &scene.observer, facts);
     let files = report::files(&recording).map_err(|error| Trouble {
         reason: "ReportFailed",
         message: format!("the report cannot be made: {error:#}"),
@@ -130,6 +131,40 @@ async fn publish(
     published.map_err(|error| trouble_of(&error, "write the report"))?;
     info!(experiment = experiment.name_any(), verdict = ?status.verdict, "report written");
     Ok(true)
+}
+
+/// Does what is left for an experiment whose run has ended, and whose report is written: stops the fleet and, in the end,
+/// deletes the experiment. Returns how long nothing more is to be done.
+///
+/// # Errors
+/// What the API server refused.
+pub(crate) async fn afterwards(
+    context: &Context,
+    hands: &Hands<'_>,
+    spec: &Spec,
+    status: &Status,
+    now: Timestamp,
+) -> Result<Duration, Trouble> {
+    let cluster = hands.cluster;
+    if spec.run.afterwards == Afterwards::StopPods && (cluster.set.is_some() || cluster.producer.is_some()) {
+        let stopped = cleanup::stop_programs(&context.client, cluster).await;
+        stopped.map_err(|error| trouble_of(&error, "stop the pods of the run that has ended"))?;
+    }
+    let (Some(kept_for), Some(ended)) = (spec.kept_for, status.finished_at) else {
+        return Ok(Duration::MAX);
+    };
+    let left = kept_for.saturating_sub(now.since(ended));
+    if left.is_zero() {
+        info!(
+            experiment = hands.experiment.name_any(),
+            "its time to live is over: deleted"
+        );
+        let deleted = cleanup::delete_exactly(&context.client, hands.experiment).await;
+        context.meters.api_write("kinesisexperiments", "delete");
+        deleted.map_err(|error| trouble_of(&error, "delete the experiment whose ttlSecondsAfterFinished is over"))?;
+    }
+    // Another try, should somebody have changed it in between.
+    Ok(left.max(RETRY))
 }
 
 /// The status of a run whose verdict its last audit contradicts.

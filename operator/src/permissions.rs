@@ -45,7 +45,8 @@ pub const PERMISSIONS: &[Permission] = &[
         ..allow("coordination.k8s.io", "leases", &["get", "patch"])
     },
     allow("events.k8s.io", "events", &["create", "patch"]),
-    allow("kinex.dev", "kinesisexperiments", &["list", "patch", "watch"]),
+    // Deleted when their ttlSecondsAfterFinished is over.
+    allow("kinex.dev", "kinesisexperiments", &["delete", "list", "patch", "watch"]),
     // Asked for where a cluster enforces the rights of owner references.
     allow("kinex.dev", "kinesisexperiments/finalizers", &["update"]),
     allow("kinex.dev", "kinesisexperiments/status", &["patch"]),

@@ -35,6 +35,9 @@ const PERIOD: Duration = Duration::from_millis(500);
 const PERIOD_BLIND: Duration = Duration::from_secs(1);
 /// While nothing is to be done.
 const PERIOD_IDLE: Duration = Duration::from_secs(15);
+/// When a run has ended and everything is told: only the table's columns follow the fleet. A change of the experiment or
+/// of its objects is looked at when it comes.
+const PERIOD_ENDED: Duration = Duration::from_secs(5 * 60);
 /// While others come first.
 const PERIOD_QUEUE: Duration = Duration::from_secs(2);
 /// After somebody else wrote.
@@ -234,6 +237,7 @@ async fn play(
     }
     let trouble = trouble.or_else(|| lame(scene, &world, now).filter(|_| !status.phase.ended()));
     let reported = reported(scene, &status, now);
+    scene.keep_details(&status);
     status::complete(&mut status, &stored, trouble.as_ref(), reported, now);
     let runs = !status.phase.ended() && status.run_nonce.is_some();
     context.note_running(&namespace, &experiment.uid().unwrap_or_default(), runs);
@@ -267,11 +271,14 @@ async fn play(
     let acted = !effects.is_empty();
     let hands = Hands {
         client: &context.client,
-        experiment: &current,
+        experiment: &Arc::clone(&current),
         cluster: &cluster,
         meters: &context.meters,
     };
-    act(context, scene, &hands, spec, &status, effects).await;
+    // No fleet is started for a run that has ended: what is gone by then was stopped.
+    if !(status.phase.ended() && cluster.set.is_none()) {
+        act(context, scene, &hands, spec, &status, effects).await;
+    }
     if let Some(noted) = note_created(context, &current, &scene.actor.ledger().created()).await? {
         current = Arc::new(noted);
         *latest = Some(Arc::clone(&current));
@@ -289,7 +296,13 @@ async fn play(
     // A report that has just been written is told by the next status.
     let told_all = status.phase.ended() && reported && scene.pruned && scene.trouble.is_none();
     let after = match (&world.unseen, told_all) {
-        (_, true) => PERIOD_IDLE,
+        (_, true) => match Box::pin(ending::afterwards(context, &hands, spec, &status, now)).await {
+            Ok(after) => after.min(PERIOD_ENDED),
+            Err(trouble) => {
+                scene.trouble = Some(trouble);
+                PERIOD_IDLE
+            }
+        },
         (Some(_), _) => PERIOD_BLIND,
         (None, _) => PERIOD,
     };

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use kinex_api::KinesisExperiment;
 use kinex_core::audit::Records;
-use kinex_core::experiment::{Failure, Spec, Timestamp, World};
+use kinex_core::experiment::{Failure, Spec, Status, Timestamp, World};
 use kinex_core::id::{Incarnation, WorkerId};
 use kinex_stage::report::recording::Sample;
 use kinex_stage::{Actor, Ends, Ledger, Observer, Subject, Witness};
@@ -124,6 +124,8 @@ pub(crate) struct Scene {
     pub(crate) witness: Witness,
     /// The states that were seen, for the report.
     pub(crate) samples: Vec<Sample>,
+    /// The leases of each worker at the end of each step, for the report: a large status leaves them out.
+    details: BTreeMap<usize, BTreeMap<WorkerId, u32>>,
     /// What was seen last, when everything could be seen.
     pub(crate) seen: Option<World>,
     /// Since when something cannot be seen.
@@ -177,6 +179,7 @@ impl Scene {
             subject,
             witness: Witness::default(),
             samples: Vec::new(),
+            details: BTreeMap::new(),
             seen: None,
             unseen_since: None,
             down_since: None,
@@ -198,5 +201,26 @@ impl Scene {
             reported: false,
             pruned: false,
         }
+    }
+
+    /// Keeps of a status what it may have to leave out.
+    pub(crate) fn keep_details(&mut self, status: &Status) {
+        for (at, step) in status.steps.iter().enumerate() {
+            if step.finished_at.is_some() && !step.leases_per_worker.is_empty() {
+                let details = self.details.entry(at);
+                details.or_insert_with(|| step.leases_per_worker.clone());
+            }
+        }
+    }
+
+    /// A status with what it had to leave out.
+    pub(crate) fn whole(&self, status: &Status) -> Status {
+        let mut whole = status.clone();
+        for (at, step) in whole.steps.iter_mut().enumerate() {
+            if let Some(leases) = self.details.get(&at).filter(|_| step.leases_per_worker.is_empty()) {
+                step.leases_per_worker.clone_from(leases);
+            }
+        }
+        whole
     }
 }

@@ -4,6 +4,8 @@
 //! A status is written only onto the very object that it was decided from: of two operators, or of an operator and an
 //! old view, one wins. It is written only when it says something new.
 
+mod bound;
+
 use kinex_api::KinesisExperiment;
 use kinex_core::experiment::{Condition, Created, Phase, Status, Timestamp, Verdict};
 use kube::api::{Patch, PatchParams};
@@ -118,6 +120,7 @@ pub(crate) fn complete(
             condition.last_transition_time = before.last_transition_time;
         }
     }
+    bound::fit(status);
 }
 
 /// Writes the status if the experiment still is what it was decided from; gives the experiment as it is then.

@@ -1,5 +1,6 @@
 //! What the operator does to an API server, against one in memory.
 
+mod afterwards;
 mod agreed;
 mod api_server;
 mod fleet;

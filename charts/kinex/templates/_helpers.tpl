@@ -176,7 +176,7 @@ capabilities:
 {{- define "kinex.rules" -}}
 - apiGroups: [kinex.dev]
   resources: [kinesisexperiments]
-  verbs: [list, watch, patch]
+  verbs: [list, watch, patch, delete]
 - apiGroups: [kinex.dev]
   resources: [kinesisexperiments/status]
   verbs: [patch]

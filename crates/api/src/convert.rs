@@ -36,6 +36,7 @@ pub fn convert(manifest: &KinesisExperiment) -> Result<Spec, Vec<Problem>> {
             .as_ref()
             .map(|text| problems.positive("spec.run.deadline", text)),
         on_failure: spec.run.on_failure.into(),
+        afterwards: spec.run.afterwards.into(),
     };
     let balance = core::Balance {
         max_imbalance: count(spec.balance.max_imbalance),
@@ -75,6 +76,9 @@ pub fn convert(manifest: &KinesisExperiment) -> Result<Spec, Vec<Problem>> {
         steps,
         history: count(spec.report.history),
         reports: spec.report.retention.into(),
+        kept_for: spec
+            .ttl_seconds_after_finished
+            .map(|seconds| Duration::from_secs(count(seconds).into())),
         fingerprint: fingerprint::of(spec),
     };
     if problems.0.is_empty() {

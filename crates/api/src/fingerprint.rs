@@ -7,13 +7,14 @@ use serde_json::{Map, Value};
 use crate::KinesisExperimentSpec;
 use crate::types::{Balance, Consumers, Producer, Report};
 
-/// The fingerprint of everything but `run` and `replicas`, which may change during a run.
+/// The fingerprint of everything but `run`, `replicas` and `ttlSecondsAfterFinished`, which may change during a run.
 ///
 /// What equals its default is left out: a later version, which knows more fields, comes to the same.
 pub(crate) fn of(spec: &KinesisExperimentSpec) -> String {
     let mut agreed = object(spec);
-    agreed.remove("run");
-    agreed.remove("replicas");
+    for field in ["run", "replicas", "ttlSecondsAfterFinished"] {
+        agreed.remove(field);
+    }
     let defaults = [
         ("consumers", object(&Consumers::default())),
         ("producer", object(&Producer::default())),

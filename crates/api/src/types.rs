@@ -45,7 +45,7 @@ use crate::name;
     printcolumn(name = "CV", type_ = "string", json_path = ".status.leases.cv", priority = 1, description = "Coefficient of variation of leases over workers."),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1, description = "What the run waits for, or why it ended."),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['Setup', 'Running', 'Paused']) || self.spec.run.nonce > oldSelf.spec.run.nonce || (self.spec.steps == oldSelf.spec.steps && has(self.spec.preset) == has(oldSelf.spec.preset) && (!has(self.spec.preset) || self.spec.preset == oldSelf.spec.preset))").message("spec.steps and spec.preset are frozen while a run is in progress; raise spec.run.nonce to start a new run").field_path(".spec.steps"),
-    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['Setup', 'Running', 'Paused']) || self.spec.run.nonce > oldSelf.spec.run.nonce || (self.spec.stream == oldSelf.spec.stream && self.spec.consumers == oldSelf.spec.consumers && self.spec.producer == oldSelf.spec.producer && self.spec.balance == oldSelf.spec.balance && self.spec.report == oldSelf.spec.report)").message("while a run is in progress, all of spec but run and replicas is frozen: the verdict rests on it; raise spec.run.nonce to start a new run").field_path(".spec"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.phase) || !(oldSelf.status.phase in ['Setup', 'Running', 'Paused']) || self.spec.run.nonce > oldSelf.spec.run.nonce || (self.spec.stream == oldSelf.spec.stream && self.spec.consumers == oldSelf.spec.consumers && self.spec.producer == oldSelf.spec.producer && self.spec.balance == oldSelf.spec.balance && self.spec.report == oldSelf.spec.report)").message("while a run is in progress, all of spec but run, replicas and ttlSecondsAfterFinished is frozen: the verdict rests on it; raise spec.run.nonce to start a new run").field_path(".spec"),
     validation = Rule::new(name::RULE).message(name::MESSAGE)
 )]
 #[serde(rename_all = "camelCase")]
@@ -75,6 +75,10 @@ pub struct KinesisExperimentSpec {
     /// What is kept of runs that ended.
     #[serde(default)]
     pub report: Report,
+    /// Seconds after the end of a run after which the experiment is deleted, with what its policies say; without it, it stays. `kinex run` takes no notice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 2_147_483_647))]
+    pub ttl_seconds_after_finished: Option<i32>,
     /// What is done, one after the other; before the first, the stream is ACTIVE and the workers are ready.
     #[serde(default)]
     #[schemars(length(max = 64))]
@@ -278,6 +282,9 @@ pub struct Run {
     /// What a failed step does to those behind it, unless it says so itself: `Stop` skips them, `Continue` carries them out.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// What becomes of the consumers and the producer when the run has ended: `Keep`, or `StopPods`, which stops them when the report is written. `kinex run` always stops them.
+    #[serde(default)]
+    pub afterwards: Afterwards,
 }
 
 /// What is kept of runs that ended.
@@ -565,6 +572,10 @@ choice! {
 choice! {
     /// What a failed step does to those behind it.
     OnFailure = OnFailure { Stop, Continue }
+}
+choice! {
+    /// What becomes of the fleet of a run that has ended.
+    Afterwards = Afterwards { Keep, StopPods }
 }
 choice! {
     /// Which workers a step takes.

@@ -38,7 +38,8 @@ fn full() -> Value {
         },
         "producer": { "recordsPerSecond": 40, "recordBytes": 256, "lanes": 64 },
         "balance": { "maxImbalance": 1, "stableFor": "12s", "timeout": "6m" },
-        "run": { "nonce": 1, "state": "Running", "deadline": "2h", "onFailure": "Stop" },
+        "run": { "nonce": 1, "state": "Running", "deadline": "2h", "onFailure": "Stop", "afterwards": "StopPods" },
+        "ttlSecondsAfterFinished": 86_400,
         "report": { "history": 5, "retention": "Retain" },
         "steps": [
             named("named", "split", json!({ "count": 1, "select": "ShardIds", "shardIds": ["shardId-000000000000"] })),

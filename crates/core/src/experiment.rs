@@ -37,9 +37,9 @@ mod world;
 pub use duration::{NotADuration, parse_duration};
 pub use effect::Effect;
 pub use spec::{
-    Action, Assertion, Balance, CapPolicy, CapRounding, Consumers, CreationPolicy, DeletionPolicy, InitialPosition,
-    KillMode, OnFailure, PodSelect, Producer, Renewal, Restart, Run, RunState, ScalePolicy, ShardSelect, Spec, Step,
-    Strategy, Stream,
+    Action, Afterwards, Assertion, Balance, CapPolicy, CapRounding, Consumers, CreationPolicy, DeletionPolicy,
+    InitialPosition, KillMode, OnFailure, PodSelect, Producer, Renewal, Restart, Run, RunState, ScalePolicy,
+    ShardSelect, Spec, Step, Strategy, Stream,
 };
 pub use status::{
     Agreed, Condition, Created, CreatedStream, CreatedTable, LeaseSummary, Outcome, Phase, Plan, PlannedMerge,

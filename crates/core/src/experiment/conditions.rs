@@ -4,6 +4,9 @@ use super::facts;
 use super::round::{Round, cut};
 use super::status::{Condition, Phase, Verdict};
 
+const GOES_ON: &str = "the run goes on";
+const UNDISTURBED: &str = "nobody else changed the stream or the workers";
+
 /// Sets every condition; the time of one changes only with its truth.
 pub(super) fn update(round: &mut Round<'_>) {
     let stream = facts::stream_summary(round.world);
@@ -42,7 +45,7 @@ pub(super) fn update(round: &mut Round<'_>) {
             "Interference",
             interfered.is_some(),
             if interfered.is_some() { "OutsideChange" } else { "None" },
-            interfered.unwrap_or_else(|| "nobody else changed the stream or the workers".to_owned()),
+            interfered.unwrap_or_else(|| UNDISTURBED.to_owned()),
         ),
         (
             "Complete",
@@ -53,12 +56,18 @@ pub(super) fn update(round: &mut Round<'_>) {
                 .message
                 .clone()
                 .filter(|_| ended)
-                .unwrap_or_else(|| "the run goes on".to_owned()),
+                .unwrap_or_else(|| GOES_ON.to_owned()),
         ),
     ];
     for (kind, truth, reason, message) in found {
         set(round, kind, truth, reason, message);
     }
+}
+
+/// What the run before said of itself is over: whoever waits for `Complete` waits for the new run.
+pub(super) fn begin(round: &mut Round<'_>) {
+    set(round, "Complete", false, "Running", GOES_ON.to_owned());
+    set(round, "Interference", false, "None", UNDISTURBED.to_owned());
 }
 
 fn reason(phase: Phase, verdict: Verdict) -> &'static str {

@@ -45,6 +45,10 @@ impl<'a> Round<'a> {
         let stored = self.status.clone();
         if self.run_is_asked_for() {
             self.begin_run();
+            // What is given up before it began never starts a fleet.
+            if self.spec.run.state == RunState::Aborted {
+                self.abort();
+            }
         } else if let Some(why) = self.blind() {
             self.let_time_pass(&why);
         } else {

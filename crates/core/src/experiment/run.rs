@@ -37,6 +37,7 @@ impl Round<'_> {
             ..Status::default()
         };
         self.bound_history();
+        conditions::begin(self);
         self.note(format!("run {} begins", self.spec.run.nonce));
     }
 

@@ -27,6 +27,8 @@ pub struct Spec {
     pub history: u32,
     /// What becomes of the reports with the experiment.
     pub reports: DeletionPolicy,
+    /// How long an experiment whose run has ended is kept; `None`: for good.
+    pub kept_for: Option<Duration>,
     /// A fingerprint of everything that a verdict rests on: all of the manifest but `run` and `replicas`. Equal ones mean
     /// the same to every version.
     pub fingerprint: String,
@@ -109,6 +111,18 @@ pub struct Run {
     pub deadline: Option<Duration>,
     /// What a failed step does, for steps that do not say.
     pub on_failure: OnFailure,
+    /// What becomes of the fleet when the run has ended.
+    pub afterwards: Afterwards,
+}
+
+/// What becomes of the fleet of a run that has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Afterwards {
+    /// It stays, and its leases can be looked at.
+    #[default]
+    Keep,
+    /// It is stopped when the report is written.
+    StopPods,
 }
 
 /// One step.

@@ -13,8 +13,9 @@ use model::Model;
 
 use super::preset::{Preset, Size};
 use super::{
-    Action, Balance, CapPolicy, CapRounding, Consumers, CreationPolicy, Decision, DeletionPolicy, InitialPosition,
-    OnFailure, Producer, Renewal, Run, RunState, ScalePolicy, Spec, Status, Step, Strategy, Stream, decide,
+    Action, Afterwards, Balance, CapPolicy, CapRounding, Consumers, CreationPolicy, Decision, DeletionPolicy,
+    InitialPosition, OnFailure, Producer, Renewal, Run, RunState, ScalePolicy, Spec, Status, Step, Strategy, Stream,
+    decide,
 };
 
 fn spec(shards: u32, replicas: u32, steps: Vec<Step>) -> Spec {
@@ -53,10 +54,12 @@ fn spec(shards: u32, replicas: u32, steps: Vec<Step>) -> Spec {
             state: RunState::Running,
             deadline: None,
             on_failure: OnFailure::Stop,
+            afterwards: Afterwards::Keep,
         },
         steps,
         history: 3,
         reports: DeletionPolicy::Retain,
+        kept_for: None,
         fingerprint: "model".to_owned(),
     }
 }

@@ -93,7 +93,7 @@ fn the_operators_rights_are_these() {
         apps/statefulsets/scale : patch
         coordination.k8s.io/leases lab-kinex-operator: get patch
         events.k8s.io/events : create patch
-        kinex.dev/kinesisexperiments : list watch patch
+        kinex.dev/kinesisexperiments : list watch patch delete
         kinex.dev/kinesisexperiments/finalizers : update
         kinex.dev/kinesisexperiments/status : patch
         policy/poddisruptionbudgets : get create patch";

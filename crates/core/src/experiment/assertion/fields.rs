@@ -248,7 +248,7 @@ pub const STEP_FIELDS: &[Field] = &[
         "steps",
         "interfered",
         Kind::Bool,
-        "whether somebody else scaled or resharded meanwhile",
+        "whether somebody else scaled or resharded, or a worker ended unasked, meanwhile",
     ),
 ];
 

@@ -285,6 +285,21 @@ fn a_stream_is_recreated_once() {
 }
 
 #[test]
+fn new_run_is_not_complete_however_the_one_before_ended() {
+    let mut spec = spec(6, 2, vec![step("steady", wait())]);
+    let mut model = Model::new();
+    let ended = drive(&mut spec, &mut model, Status::default(), |_, _, _| {});
+    let complete = |status: &Status| {
+        let found = status.conditions.iter().find(|one| one.kind == "Complete");
+        found.map(|one| one.status.clone())
+    };
+    assert_eq!(complete(&ended).as_deref(), Some("True"));
+    spec.run.nonce += 1;
+    let begun = decide(&spec, &ended, &model.observe(), model.now).status;
+    assert_eq!(complete(&begun).as_deref(), Some("False"));
+}
+
+#[test]
 fn ended_runs_are_kept_up_to_a_bound() {
     let mut wanted = spec(4, 2, vec![step("steady", wait())]);
     let (mut model, mut status) = (Model::new(), Status::default());
@@ -424,6 +439,15 @@ fn an_aborted_run_lets_frozen_workers_go_on() {
         "{:?}",
         model.world.workers
     );
+}
+
+#[test]
+fn run_that_is_aborted_before_it_began_does_nothing() {
+    let mut spec = spec(6, 2, vec![step("steady", wait())]);
+    spec.run.state = RunState::Aborted;
+    let decision = decide(&spec, &Status::default(), &Model::new().observe(), Model::new().now);
+    assert_eq!((decision.status.phase, decision.effects), (Phase::Aborted, vec![]));
+    assert_eq!(decision.status.run_nonce, Some(1));
 }
 
 #[test]

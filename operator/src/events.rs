@@ -1,9 +1,12 @@
 //! What is told as Kubernetes events: the difference of two statuses. No client but for publishing.
 
 use kinex_api::KinesisExperiment;
-use kinex_core::experiment::{Outcome, Phase, Status};
+use kinex_core::experiment::{Outcome, Phase, Plan, Status};
 use kube::Resource;
 use kube::runtime::events::{Event, EventType, Recorder};
+
+/// How many shards or pods an event names.
+const NAMED: usize = 10;
 
 /// Something to tell.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +46,12 @@ pub(crate) fn between(old: &Status, new: &Status) -> Vec<Notice> {
         if before.is_none() {
             let note = format!("step {} ({}) begins", step.name, step.kind);
             tell(false, "StepStarted", &step.name, note);
+        }
+        if step.acted_at.is_some()
+            && before.is_none_or(|before| before.acted_at.is_none())
+            && let Some((reason, what)) = step.plan.as_ref().and_then(|plan| acted(&step.kind, plan))
+        {
+            tell(false, reason, &step.name, format!("step {}: {what}", step.name));
         }
         if let Some(what) = &step.interference
             && before.is_none_or(|before| before.interference.is_none())
@@ -92,6 +101,14 @@ pub(crate) fn between(old: &Status, new: &Status) -> Vec<Notice> {
             format!("run {nonce} ends: {:?}: {why}", new.verdict),
         );
     }
+    let complete = |status: &Status| {
+        let mut conditions = status.conditions.iter();
+        conditions.any(|one| one.kind == "Complete" && one.status == "True")
+    };
+    if let Some(report) = new.report.as_ref().filter(|_| complete(new) && !complete(old)) {
+        let note = format!("the report of run {nonce} is configmap {report}");
+        tell(false, "ReportWritten", &run, note);
+    }
     let stalled = |status: &Status| {
         let found = status
             .conditions
@@ -105,6 +122,28 @@ pub(crate) fn between(old: &Status, new: &Status) -> Vec<Notice> {
         tell(true, &reason, "reconcile", message);
     }
     notices
+}
+
+/// What a step of this kind does to the stream or to the workers, for those that name what they change.
+fn acted(kind: &str, plan: &Plan) -> Option<(&'static str, String)> {
+    let listed = |all: Vec<String>| match all.len() {
+        0..=NAMED => all.join(", "),
+        more => format!("{} and {} more", all[..NAMED].join(", "), more - NAMED),
+    };
+    let splits = plan.splits.iter().map(|split| split.shard.to_string()).collect();
+    let merges = plan.merges.iter();
+    let merges = merges
+        .map(|merge| format!("{} with {}", merge.shard, merge.adjacent))
+        .collect();
+    let pods = plan.pods.iter().map(|pod| pod.worker.to_string()).collect();
+    Some(match kind {
+        "split" => ("ShardsSplit", format!("splits {}", listed(splits))),
+        "merge" => ("ShardsMerged", format!("merges {}", listed(merges))),
+        "updateShardCount" => ("ShardCountUpdated", format!("asks for {} open shards", plan.target?)),
+        "killPod" => ("PodsKilled", format!("ends {}", listed(pods))),
+        "freezePod" => ("PodsFrozen", format!("stops {}", listed(pods))),
+        _ => return None,
+    })
 }
 
 /// Tells. A notice that cannot be told is logged and forgotten: nothing depends on it.

@@ -19,7 +19,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use self::experiments::Experiments;
-use self::labels::{Api, Done, Kind, Outcome};
+use self::labels::{Api, Done, Ended, Kind, Outcome};
 pub use self::labels::{Failure, Reconcile};
 
 /// The metrics of an operator. Cheap to clone; clones count together.
@@ -32,6 +32,8 @@ pub struct Meters {
     experiments: Experiments,
     reconciles: Family<Outcome, Counter>,
     reconcile_duration: Histogram,
+    step_duration: Family<Ended, Histogram, fn() -> Histogram>,
+    convergence_duration: Histogram,
     failures: Family<Kind, Counter>,
     effects: Family<Done, Counter>,
     api_writes: Family<Api, Counter>,
@@ -46,6 +48,8 @@ impl Default for Meters {
             reconciles: Family::default(),
             // From a look at memory to the time at which a reconcile is given up.
             reconcile_duration: Histogram::new([0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
+            step_duration: Family::new_with_constructor(spans),
+            convergence_duration: spans(),
             failures: Family::default(),
             effects: Family::default(),
             api_writes: Family::default(),
@@ -74,6 +78,8 @@ impl Meters {
             experiments,
             reconciles,
             reconcile_duration,
+            step_duration,
+            convergence_duration,
             failures,
             effects,
             api_writes,
@@ -87,6 +93,18 @@ impl Meters {
             "How long a look at an experiment took, with everything that was done about it",
             Unit::Seconds,
             reconcile_duration,
+        );
+        registry.register_with_unit(
+            "step_duration",
+            "How long steps took that ended, by what they do and how they ended, over all experiments",
+            Unit::Seconds,
+            step_duration,
+        );
+        registry.register_with_unit(
+            "convergence_duration",
+            "How long waits took until balance was reached that then lasted, over all experiments",
+            Unit::Seconds,
+            convergence_duration,
         );
         registry.register("reconcile_failures", "Failed looks, by the step that failed", failures);
         registry.register(
@@ -110,9 +128,27 @@ impl Meters {
         all.push(of.clone());
     }
 
-    /// Shows an experiment as its status has it, in place of what was shown before.
+    /// Shows an experiment as its status has it, in place of what was shown before, and counts the steps that ended
+    /// since then. (Those in the first status that a process sees were counted by the one before it.)
     pub fn observe_status(&self, experiment: &str, status: &Status) {
-        self.experiments.status(experiment, status);
+        let Some(before) = self.experiments.status(experiment, status) else {
+            return;
+        };
+        let same_run = before.run_nonce == status.run_nonce;
+        let ended = |at: usize| same_run && before.steps.get(at).is_some_and(|step| step.finished_at.is_some());
+        for (at, step) in status.steps.iter().enumerate() {
+            let Some(seconds) = step.seconds.filter(|_| step.finished_at.is_some() && !ended(at)) else {
+                continue;
+            };
+            let labels = Ended {
+                kind: step.kind.clone(),
+                outcome: step.outcome.as_str(),
+            };
+            self.step_duration.get_or_create(&labels).observe(seconds);
+            if let Some(seconds) = step.convergence_seconds {
+                self.convergence_duration.observe(seconds);
+            }
+        }
     }
 
     /// Shows what the audit says of the experiment's records.
@@ -153,6 +189,13 @@ impl Meters {
     pub fn leading(&self, leads: bool) {
         self.leader.set(i64::from(leads));
     }
+}
+
+/// From a step that only looks to a wait of half an hour.
+fn spans() -> Histogram {
+    Histogram::new([
+        0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1_800.0,
+    ])
 }
 
 fn summed(all: &Mutex<Vec<Requests>>) -> Vec<([String; 2], u64)> {

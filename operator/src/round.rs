@@ -293,8 +293,8 @@ async fn play(
     if tokio::time::timeout(Duration::from_secs(5), told).await.is_err() {
         debug!(experiment = name, "events could not be told in time");
     }
-    // A report that has just been written is told by the next status.
-    let told_all = status.phase.ended() && reported && scene.pruned && scene.trouble.is_none();
+    // A report that has just been written is told by the next status, and so is trouble that is over.
+    let told_all = status.phase.ended() && reported && scene.pruned && trouble.is_none() && scene.trouble.is_none();
     let after = match (&world.unseen, told_all) {
         (_, true) => match Box::pin(ending::afterwards(context, &hands, spec, &status, now)).await {
             Ok(after) => after.min(PERIOD_ENDED),

@@ -1,6 +1,6 @@
 //! Which events a change of status tells.
 
-use kinex_core::experiment::{Condition, StepResult, TimelineEntry, Timestamp, Verdict};
+use kinex_core::experiment::{Condition, Plan, PlannedSplit, StepResult, TimelineEntry, Timestamp, Verdict};
 
 use super::*;
 
@@ -125,4 +125,41 @@ fn what_is_in_the_way_is_told_when_it_comes() {
     check(&stalled("A"), &stalled("A"), &[]);
     check(&stalled("A"), &stalled("B"), &["!B reconcile: do this"]);
     check(&stalled("B"), &Status::default(), &[]);
+}
+
+#[test]
+fn what_a_step_does_and_the_report_are_told_by_name() {
+    let split = |shard: &str| PlannedSplit {
+        shard: shard.into(),
+        at: "1".to_owned(),
+        done: false,
+    };
+    let mut before = run(vec![step("a", Outcome::Running)]);
+    before.steps[0].plan = Some(Plan {
+        splits: (0..12).map(|nth| split(&format!("s-{nth}"))).collect(),
+        ..Plan::default()
+    });
+    let mut acts = before.clone();
+    acts.steps[0].acted_at = Some(Timestamp(5));
+    check(
+        &before,
+        &acts,
+        &["ShardsSplit a: step a: splits s-0, s-1, s-2, s-3, s-4, s-5, s-6, s-7, s-8, s-9 and 2 more"],
+    );
+    check(&acts, &acts, &[]);
+    let complete = |status: &str| Status {
+        report: Some("orders-report-1".to_owned()),
+        conditions: vec![Condition {
+            kind: "Complete".to_owned(),
+            status: status.to_owned(),
+            reason: "Pass".to_owned(),
+            message: String::new(),
+            last_transition_time: Timestamp(1),
+            observed_generation: None,
+        }],
+        ..run(vec![])
+    };
+    let told = "ReportWritten run-1: the report of run 1 is configmap orders-report-1";
+    check(&complete("False"), &complete("True"), &[told]);
+    check(&complete("True"), &complete("True"), &[]);
 }

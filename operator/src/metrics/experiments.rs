@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kinex_core::experiment::{Outcome, RecordFacts, Status, StepResult};
+use kinex_core::experiment::{Condition, Outcome, RecordFacts, Status, StepResult};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -32,9 +32,13 @@ struct Metric {
 }
 
 impl Experiments {
-    pub(super) fn status(&self, experiment: &str, status: &Status) {
+    /// Shows this status from now on, and gives the one before it, when there was one.
+    pub(super) fn status(&self, experiment: &str, status: &Status) -> Option<Status> {
         let mut all = self.all();
-        all.entry(experiment.to_owned()).or_default().status = status.clone();
+        let known = all.contains_key(experiment);
+        let seen = all.entry(experiment.to_owned()).or_default();
+        let before = std::mem::replace(&mut seen.status, status.clone());
+        known.then_some(before)
     }
 
     pub(super) fn records(&self, experiment: &str, records: &RecordFacts) {
@@ -86,6 +90,19 @@ const METRICS: &[Metric] = &[
             let phase = format!("{:?}", seen.status.phase);
             let verdict = format!("{:?}", seen.status.verdict);
             vec![(vec![("phase", phase), ("verdict", verdict)], 1.0)]
+        },
+    },
+    Metric {
+        name: "experiment_condition",
+        help: "1 for a condition of the experiment that is true, 0 for one that is not, with its reason",
+        unit: None,
+        series: |seen| {
+            let conditions = seen.status.conditions.iter();
+            let series = |one: &Condition| {
+                let labels = vec![("type", one.kind.clone()), ("reason", one.reason.clone())];
+                (labels, if one.status == "True" { 1.0 } else { 0.0 })
+            };
+            conditions.map(series).collect()
         },
     },
     Metric {

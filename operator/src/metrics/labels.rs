@@ -111,3 +111,9 @@ pub(super) struct Api {
     pub(super) resource: &'static str,
     pub(super) verb: &'static str,
 }
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Ended {
+    pub(super) kind: String,
+    pub(super) outcome: &'static str,
+}

@@ -1,6 +1,6 @@
 //! What a scrape shows of statuses, and what it no longer shows.
 
-use kinex_core::experiment::{LeaseSummary, Outcome, Phase, StepResult, StreamSummary, Timestamp, Verdict};
+use kinex_core::experiment::{Condition, LeaseSummary, Outcome, Phase, StepResult, StreamSummary, Timestamp, Verdict};
 use prometheus_client::encoding::text;
 
 use super::*;
@@ -158,7 +158,7 @@ fn two_steps_of_one_name_are_one_series() {
     let meters = Meters::default();
     meters.observe_status("a", &status);
     assert_eq!(
-        series(&meters, "convergence"),
+        series(&meters, "kinex_convergence_seconds"),
         [r#"kinex_convergence_seconds{experiment="a",step="steady-1"} 2.0"#]
     );
 }
@@ -199,5 +199,67 @@ fn names_are_written_so_that_the_text_stays_readable() {
     assert_eq!(
         lines,
         [r#"kinex_experiment_phase_info{experiment="a\"b\\c\nd",phase="Pending",verdict="Awaited"} 1.0"#]
+    );
+}
+
+#[test]
+fn conditions_are_shown_with_their_reasons() {
+    let condition = |kind: &str, status: &str, reason: &str| Condition {
+        kind: kind.to_owned(),
+        status: status.to_owned(),
+        reason: reason.to_owned(),
+        message: String::new(),
+        last_transition_time: Timestamp(1),
+        observed_generation: None,
+    };
+    let meters = Meters::default();
+    let status = Status {
+        conditions: vec![
+            condition("Stalled", "True", "NameTaken"),
+            condition("Failed", "False", "NotFailed"),
+        ],
+        ..running()
+    };
+    meters.observe_status("orders", &status);
+    assert_eq!(
+        series(&meters, "kinex_experiment_condition"),
+        [
+            r#"kinex_experiment_condition{experiment="orders",type="Stalled",reason="NameTaken"} 1.0"#,
+            r#"kinex_experiment_condition{experiment="orders",type="Failed",reason="NotFailed"} 0.0"#,
+        ]
+    );
+}
+
+#[test]
+fn steps_that_end_are_counted_once() {
+    let meters = Meters::default();
+    let counts = |part: &str| series(&meters, part);
+    // What was over before this process looked was counted by another.
+    meters.observe_status("orders", &running());
+    assert_eq!(counts("kinex_step_duration_seconds_count"), Vec::<String>::new());
+    let mut ended = running();
+    let step = &mut ended.steps[1];
+    step.kind = "split".to_owned();
+    step.outcome = Outcome::Pass;
+    step.finished_at = Some(Timestamp(1_016_000));
+    step.seconds = Some(3.5);
+    step.convergence_seconds = Some(1.25);
+    for _ in 0..3 {
+        meters.observe_status("orders", &ended);
+    }
+    assert_eq!(
+        counts("kinex_step_duration_seconds_count"),
+        [r#"kinex_step_duration_seconds_count{kind="split",outcome="Pass"} 1"#]
+    );
+    assert_eq!(
+        counts("kinex_convergence_duration_seconds_sum"),
+        ["kinex_convergence_duration_seconds_sum 1.25"]
+    );
+    // The steps of another run are other steps, whatever their names.
+    ended.run_nonce = Some(9);
+    meters.observe_status("orders", &ended);
+    assert_eq!(
+        counts("kinex_convergence_duration_seconds_count"),
+        ["kinex_convergence_duration_seconds_count 2"]
     );
 }

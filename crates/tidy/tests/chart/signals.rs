@@ -46,11 +46,23 @@ fn every_file_of_alerts_is_a_rule() {
     let rules: Vec<&Value> = of_kind(&objects, "PrometheusRule").collect();
     let alerts = below("alerts", ".yaml");
     assert_eq!(rules.len(), alerts.len());
-    for (file, text) in alerts {
-        let groups: Value = serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{file}: {error}"));
-        let rule = rules.iter().find(|rule| rule["spec"] == groups);
+    let read = |file: &str, text: &str| -> Value {
+        serde_saphyr::from_str(text).unwrap_or_else(|error| panic!("{file}: {error}"))
+    };
+    for (file, text) in &alerts {
+        let rule = rules.iter().find(|rule| rule["spec"] == read(file, text));
         let rule = rule.unwrap_or_else(|| panic!("{file} is not there as it is"));
         assert_eq!(rule["metadata"]["labels"]["release"], "monitoring");
+    }
+    // With an address, the pages are found from anywhere.
+    let objects = render(&[
+        "metrics.prometheusRule.enabled=true",
+        "metrics.prometheusRule.runbookUrl=https://wiki.example.com/kinex/",
+    ]);
+    let rules: Vec<&Value> = of_kind(&objects, "PrometheusRule").collect();
+    for (file, text) in &alerts {
+        let wanted = read(file, &text.replace("docs/runbooks/", "https://wiki.example.com/kinex/"));
+        assert!(rules.iter().any(|rule| rule["spec"] == wanted), "{file}");
     }
 }
 

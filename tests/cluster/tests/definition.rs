@@ -7,8 +7,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Once;
+use std::time::Duration;
 
-use kinex_cluster_tests::{Namespace, install_definition, kubectl, root};
+use kinex_cluster_tests::{Namespace, helm, install_definition, kubectl, kubectl_with, root, until};
 use serde_json::Value;
 
 const QUICK: &str = "deploy/experiments/quick.yaml";
@@ -357,4 +358,86 @@ fn nested(path: &str, schema: &Value, into: &mut Vec<(String, String)>) {
     if schema["additionalProperties"].is_object() {
         nested(&format!("{path}.*"), &schema["additionalProperties"], into);
     }
+}
+
+/// The policy of a release in this namespace; it is of the whole cluster, and goes with the test.
+struct Policy(String);
+
+impl Policy {
+    fn apply(namespace: &str) -> Self {
+        let chart = root().join("charts/kinex").display().to_string();
+        let values = "limits.admission=true,limits.replicas=5,limits.shards=50,limits.recordsPerSecond=100";
+        let show = ["--show-only", "templates/admission.yaml"];
+        let set = ["--set", values, "--set", "limits.streamPrefixes={lab-}"];
+        let template = ["template", "limited", &chart, "--namespace", namespace];
+        let rendered = helm([&template[..], &set, &show].concat()).ok().unwrap();
+        kubectl_with(&rendered, ["apply", "-f", "-"]).ok().unwrap();
+        Self(rendered)
+    }
+}
+
+impl Drop for Policy {
+    fn drop(&mut self) {
+        let _ = kubectl_with(&self.0, ["delete", "--ignore-not-found", "-f", "-"]);
+    }
+}
+
+#[test]
+#[ignore = "needs a cluster: make cluster-test"]
+fn spec_beyond_the_limits_is_refused_when_it_is_written() {
+    let namespace = namespace("limited");
+    let pause = "steps: [{name: p, pause: {for: 1s}}]";
+    let write = |name: &str, spec: &str| {
+        let head = "apiVersion: kinex.dev/v1alpha1\nkind: KinesisExperiment\nmetadata";
+        let manifest = format!("{head}: {{name: {name}}}\nspec: {{{spec}}}\n");
+        namespace.kubectl_with(&manifest, ["apply", "-f", "-"])
+    };
+    // From before there were limits.
+    write("old", &format!("stream: {{name: other}}, {pause}")).ok().unwrap();
+    let _policy = Policy::apply(namespace.name());
+    let stream = "stream: {name: lab-one}";
+    let refused = [
+        (format!("stream: {{name: other}}, {pause}"), "must begin with lab-"),
+        (format!("{stream}, replicas: 6, {pause}"), "at most 5 workers"),
+        (
+            format!("{stream}, steps: [{{name: s, scale: {{replicas: 6}}}}]"),
+            "at most 5 workers",
+        ),
+        (
+            format!("stream: {{name: lab-one, initialShards: 51}}, {pause}"),
+            "at most 50 shards",
+        ),
+        (
+            format!("{stream}, steps: [{{name: s, updateShardCount: {{target: 51}}}}]"),
+            "at most 50 shards",
+        ),
+        (
+            format!("{stream}, producer: {{recordsPerSecond: 101}}, {pause}"),
+            "at most 100 records a second",
+        ),
+        (
+            format!("{stream}, steps: [{{name: s, freezePod: {{for: 1s}}}}]"),
+            "are not allowed here",
+        ),
+    ];
+    // The API server takes a moment to see a policy.
+    until("refusal", Duration::from_secs(60), || {
+        write("probe", &refused[0].0).refused()
+    });
+    for (spec, says) in &refused {
+        let said = write("two", spec).refused().unwrap();
+        assert!(said.contains(says), "{spec}: {said}");
+    }
+    write("one", &format!("{stream}, {pause}")).ok().unwrap();
+    write("by-preset", &format!("{stream}, preset: scale-only"))
+        .ok()
+        .unwrap();
+    // What is there already can still be labeled, aborted and deleted.
+    namespace.kubectl(["label", "kex/old", "team=orders"]).ok().unwrap();
+    let abort = r#"{"spec":{"run":{"state":"Aborted"}}}"#;
+    namespace
+        .kubectl(["patch", "kex/old", "--type=merge", "-p", abort])
+        .ok()
+        .unwrap();
+    namespace.kubectl(["delete", "kex/old"]).ok().unwrap();
 }

@@ -50,6 +50,7 @@ use crate::name;
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("has(self.preset) != (size(self.steps) > 0)").message("give exactly one of preset and steps"))]
+#[x_kube(validation = Rule::new("self.steps.all(step, !has(step.waitUntilBalanced) || duration(has(step.timeout) ? step.timeout : has(self.balance.timeout) ? self.balance.timeout : '5m') >= duration(has(step.waitUntilBalanced.stableFor) ? step.waitUntilBalanced.stableFor : has(self.balance.stableFor) ? self.balance.stableFor : '10s'))").message("a wait needs a timeout (its own, or balance.timeout, or 5m) that is not less than its stableFor (its own, or balance.stableFor, or 10s)").field_path(".steps"))]
 pub struct KinesisExperimentSpec {
     /// A list of steps by its name: `split-then-scale` is 20 shards on 3 workers, split 10, scale to 5, verify. Not together with `steps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,6 +139,8 @@ fn default_initial_shards() -> i32 {
 /// How the workers behave.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("duration(self.settleFor) < duration(self.failoverAfter)").message("settleFor must be less than failoverAfter: leases would move only after a silent worker is given up").field_path(".settleFor"))]
+#[x_kube(validation = Rule::new("duration(self.leaseStealingInterval) > duration('0s')").message("leaseStealingInterval must be more than 0s").field_path(".leaseStealingInterval"))]
 #[x_kube(validation = Rule::new("has(self.statefulSetName) == has(oldSelf.statefulSetName) && (!has(self.statefulSetName) || self.statefulSetName == oldSelf.statefulSetName)").message("consumers.statefulSetName is immutable"))]
 pub struct Consumers {
     /// What an outside change of the number of workers means: `Mirror` lets it stand and copies it to spec.replicas, `Follow` lets it stand, `Enforce` undoes it.
@@ -266,6 +269,7 @@ impl Default for Balance {
 /// The run.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.deadline) || duration(self.deadline) > duration('0s')").message("run.deadline must be more than 0s").field_path(".deadline"))]
 #[x_kube(validation = Rule::new("oldSelf.state != 'Aborted' || self.state == 'Aborted' || self.nonce > oldSelf.nonce").message("an aborted run cannot be resumed; raise run.nonce to run again"))]
 pub struct Run {
     /// The run's number. A larger one starts a new run.
@@ -317,6 +321,8 @@ impl Default for Report {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = Rule::new("[has(self.split), has(self.merge), has(self.updateShardCount), has(self.scale), has(self.killPod), has(self.freezePod), has(self.pause), has(self.producer), has(self.waitUntilBalanced), has(self.assert)].exists_one(x, x)").message("a step has exactly one of split, merge, updateShardCount, scale, killPod, freezePod, pause, producer, waitUntilBalanced, assert"))]
+#[x_kube(validation = Rule::new("!has(self.timeout) || !has(self.pause) || duration(self.timeout) >= duration(self.pause.__for__)").message("the timeout of a pause must not be less than pause.for").field_path(".timeout"))]
+#[x_kube(validation = Rule::new("!has(self.timeout) || !has(self.freezePod) || duration(self.timeout) >= duration(self.freezePod.__for__)").message("the timeout of a freeze must not be less than freezePod.for").field_path(".timeout"))]
 pub struct Step {
     /// The step's name: unique, and how assertions refer to it.
     #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]

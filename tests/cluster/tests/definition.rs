@@ -47,7 +47,7 @@ fn the_api_server_accepts_every_manifest_for_use() {
 enum By {
     /// The API server or kubectl, with this in its answer.
     Server(&'static str),
-    /// The operator: an expression is only text to the API server, and its rules do not compare spans of time.
+    /// The operator: an expression is only text to the API server.
     Operator,
     /// Only `kinex validate`: kubectl takes a file of several manifests apart and keeps the last of two equal keys.
     Validate,
@@ -75,12 +75,18 @@ const BAD: &[(&str, By)] = &[
     ("same-name-twice", By::Server("spec.steps[1]: Duplicate value")),
     ("scale-to-a-billion", By::Server("should be less than or equal to 500")),
     ("scale-to-nothing", By::Server("should be greater than or equal to 1")),
-    ("settle-above-failover", By::Operator),
+    (
+        "settle-above-failover",
+        By::Server("settleFor must be less than failoverAfter"),
+    ),
     (
         "shard-ids-without-select",
         By::Server("shardIds goes with select: ShardIds"),
     ),
-    ("timeout-below-pause", By::Operator),
+    (
+        "timeout-below-pause",
+        By::Server("the timeout of a pause must not be less than pause.for"),
+    ),
     ("too-many-splits", By::Server("should be less than or equal to 500")),
     ("two-actions", By::Server("spec.steps[1]: Invalid value")),
     ("two-documents", By::Validate),

@@ -101,10 +101,13 @@ pub struct Args {
     #[arg(long, value_name = "TIME", env = "KINEX_CLEANUP_TIMEOUT")]
     pub cleanup_timeout: Option<String>,
 
+    /// Look after experiments with this spec.operatorClass [default: those with none]
+    #[arg(long, value_name = "NAME", env = "KINEX_OPERATOR_CLASS")]
+    pub operator_class: Option<String>,
     /// Work only while holding the Lease, for more than one replica
     #[arg(long, env = "KINEX_LEADER_ELECTION")]
     pub leader_election: bool,
-    /// The Lease, in the operator's own namespace [default: kinex-operator]
+    /// The Lease, in the operator's own namespace; other operators know this one by it [default: kinex-operator]
     #[arg(long, value_name = "NAME", env = "KINEX_LEASE")]
     pub lease: Option<String>,
     /// Serve /metrics, /livez and /readyz here [default: 0.0.0.0:9090]

@@ -301,6 +301,9 @@ async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action
             return Ok(Action::requeue(SENSELESS));
         }
     };
+    if experiment.spec.operator_class != context.settings.class {
+        return Ok(Action::await_change());
+    }
     let memo = context.memo(&experiment);
     let mut memo = memo.lock().await;
     let version = experiment.resource_version();

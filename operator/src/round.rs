@@ -12,14 +12,14 @@ use kinex_core::experiment::{
 };
 use kinex_stage::{Ledger, Subject, outcome};
 use kube::ResourceExt;
-use tracing::{debug, info};
+use tracing::{debug, info, warn};
 
 use crate::build;
 use crate::cleanup;
 use crate::controller::{Context, label, wall};
 use crate::effects::Hands;
 use crate::ending;
-use crate::events;
+use crate::events::{self, Notice};
 use crate::limits;
 use crate::memory::Keeper;
 use crate::metrics::{Failure, Reconcile};
@@ -84,6 +84,10 @@ pub(crate) async fn look(context: &Context, memo: &mut Memo, watched: Arc<Kinesi
         Ok(spec) => spec,
         Err(trouble) => return refuse(context, memo, &experiment, trouble).await,
     };
+    if let Some(other) = carried_out_by_another(context, &experiment, &spec) {
+        return Ok(leave_to(context, memo, &experiment, other).await);
+    }
+    memo.other = None;
     if let Some(trouble) = crowded(context, &experiment, &spec) {
         return refuse(context, memo, &experiment, trouble).await;
     }
@@ -136,6 +140,39 @@ fn allowed(experiment: &KinesisExperiment, settings: &Settings) -> Result<Spec, 
         Some(limits::Refusal { reason, message }) => Err(Trouble { reason, message }),
         None => Ok(spec),
     }
+}
+
+/// The operator that carries out the present run, or carried it out, when it is another one.
+fn carried_out_by_another(context: &Context, experiment: &KinesisExperiment, spec: &Spec) -> Option<String> {
+    let status = experiment.status.as_ref()?;
+    let same_run = status.run_nonce == Some(spec.run.nonce);
+    let other = status.operator.clone()?;
+    (same_run && other != context.settings.identity).then_some(other)
+}
+
+/// Says once that another operator carries out the run, and writes nothing: two writers of one status would never rest.
+async fn leave_to(context: &Context, memo: &mut Memo, experiment: &Arc<KinesisExperiment>, other: String) -> Next {
+    // What is kept of it is old by the time at which this operator may have to go on with it.
+    memo.scene = None;
+    if memo.other.as_ref() != Some(&other) {
+        let name = experiment.name_any();
+        let note = format!(
+            "operator {other} carries out this run, and operator {} leaves it alone: give each its own namespaces, or an \
+             operatorClass. If {other} is gone for good: kubectl patch kex {name} --subresource=status --type=merge -p \
+             '{{\"status\":{{\"operator\":null}}}}'",
+            context.settings.identity
+        );
+        warn!(experiment = name, other, "another operator carries out this run");
+        let notice = Notice {
+            warning: true,
+            reason: "AnotherOperator".to_owned(),
+            action: "reconcile".to_owned(),
+            note,
+        };
+        events::publish(&context.recorder, experiment, vec![notice]).await;
+        memo.other = Some(other);
+    }
+    next(PERIOD_IDLE, Reconcile::Refused)
 }
 
 /// Whether a new run has to wait for others.
@@ -223,6 +260,8 @@ async fn play(
     let mut known = stored.clone();
     known.observed_generation = experiment.metadata.generation;
     known.selector = Some(selector(experiment));
+    // Whoever begins a run keeps it.
+    known.operator = Some(context.settings.identity.clone());
     known.created.add(&scene.actor.ledger().created());
     let Decision { mut status, effects } = decide(spec, &known, &world, now);
     if status.run_nonce == known.run_nonce

@@ -32,6 +32,8 @@ pub(crate) struct Memo {
     failed: Option<Failed>,
     /// The run, and the way to its stream.
     pub(crate) scene: Option<Scene>,
+    /// The other operator that carries out the run, as it was told in an event.
+    pub(crate) other: Option<String>,
 }
 
 /// Looks that came to nothing.

@@ -36,6 +36,10 @@ pub struct Settings {
     pub table_prefix: String,
     /// How long a deleted experiment waits for its stream to be deleted.
     pub cleanup_timeout: Duration,
+    /// The `spec.operatorClass` of the experiments that are looked after.
+    pub class: Option<String>,
+    /// Which operator this is, the same for all of its replicas: its namespace and the name of its Lease.
+    pub identity: String,
     /// The Lease without which nothing is done; `None`: there is no election.
     pub lease: Option<String>,
     /// Where metrics and probes are served.
@@ -146,6 +150,7 @@ impl Settings {
             max_running,
             max_records_per_second,
             cleanup_timeout,
+            operator_class,
             leader_election,
             lease,
             metrics_addr,
@@ -191,6 +196,11 @@ impl Settings {
             limits,
             table_prefix: prefix("--table-prefix", given(table_prefix))?,
             cleanup_timeout: span("--cleanup-timeout", given(cleanup_timeout), "2m")?,
+            class: name("--operator-class", operator_class)?,
+            identity: format!(
+                "{}/{lease}",
+                env("POD_NAMESPACE").unwrap_or_else(|| "default".to_owned())
+            ),
             lease: leader_election.then_some(lease),
             metrics_addr: address(given(metrics_addr))?,
         })

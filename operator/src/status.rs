@@ -7,7 +7,7 @@
 mod bound;
 
 use kinex_api::KinesisExperiment;
-use kinex_core::experiment::{Condition, Created, Phase, Status, Timestamp, Verdict};
+use kinex_core::experiment::{Condition, Created, Phase, Status, Timestamp};
 use kube::api::{Patch, PatchParams};
 use kube::{Api, Client, ResourceExt};
 use serde_json::{Map, Value, json};
@@ -47,8 +47,6 @@ pub(crate) fn complete(
             None => Some("the stream and the workers were not looked at yet".to_owned()),
         }
     });
-    let verdict = format!("{:?}", status.verdict);
-    let said = status.message.clone().unwrap_or_default();
     let step = status.step.clone().unwrap_or_else(|| format!("{:?}", status.phase));
     let stalled = trouble.map(|trouble| (trouble.reason, trouble.message.clone()));
     let ready = match &stalled {
@@ -68,7 +66,6 @@ pub(crate) fn complete(
         (_, _, Some((reason, message))) => (false, *reason, message.clone()),
         _ => (true, "RunInProgress", format!("at work on {step}")),
     };
-    let failed = ended && status.verdict != Verdict::Pass;
     let paused = status.phase == Phase::Paused;
     let mut found = vec![
         ("Ready", ready.0, ready.1.to_owned(), ready.2),
@@ -90,10 +87,6 @@ pub(crate) fn complete(
                 "held by run.state: Paused".to_owned(),
             ),
             false => ("Paused", false, "NotHeld".to_owned(), "the run is not held".to_owned()),
-        },
-        match failed {
-            true => ("Failed", true, verdict, said),
-            false => ("Failed", false, "NotFailed".to_owned(), "no run has failed".to_owned()),
         },
     ];
     if ended && !reported {

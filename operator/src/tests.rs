@@ -9,3 +9,4 @@ mod leader;
 mod leftovers;
 mod outages;
 mod strangers;
+mod two_operators;

@@ -12,7 +12,7 @@ use crate::types::{Balance, Consumers, Producer, Report};
 /// What equals its default is left out: a later version, which knows more fields, comes to the same.
 pub(crate) fn of(spec: &KinesisExperimentSpec) -> String {
     let mut agreed = object(spec);
-    for field in ["run", "replicas", "ttlSecondsAfterFinished"] {
+    for field in ["run", "replicas", "ttlSecondsAfterFinished", "operatorClass"] {
         agreed.remove(field);
     }
     let defaults = [

@@ -49,12 +49,17 @@ use crate::name;
     validation = Rule::new(name::RULE).message(name::MESSAGE)
 )]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.operatorClass) == has(oldSelf.operatorClass) && (!has(self.operatorClass) || self.operatorClass == oldSelf.operatorClass)").message("operatorClass is immutable"))]
 #[x_kube(validation = Rule::new("has(self.preset) != (size(self.steps) > 0)").message("give exactly one of preset and steps"))]
 #[x_kube(validation = Rule::new("self.steps.all(step, !has(step.waitUntilBalanced) || duration(has(step.timeout) ? step.timeout : has(self.balance.timeout) ? self.balance.timeout : '5m') >= duration(has(step.waitUntilBalanced.stableFor) ? step.waitUntilBalanced.stableFor : has(self.balance.stableFor) ? self.balance.stableFor : '10s'))").message("a wait needs a timeout (its own, or balance.timeout, or 5m) that is not less than its stableFor (its own, or balance.stableFor, or 10s)").field_path(".steps"))]
 pub struct KinesisExperimentSpec {
     /// A list of steps by its name: `split-then-scale` is 20 shards on 3 workers, split 10, scale to 5, verify. Not together with `steps`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
+    /// Which operator looks after the experiment: the one with this `--operator-class`; without it, the one that has none. It cannot be changed later. `kinex run` takes no notice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
+    pub operator_class: Option<String>,
     /// The stream that is read.
     pub stream: Stream,
     /// Workers wanted; `kubectl scale kex/NAME --replicas=5` and an autoscaler write here.

@@ -128,6 +128,7 @@ fn full_status() -> Status {
         paused_millis: 3,
         observed_generation: Some(2),
         selector: text(),
+        operator: text(),
         report: text(),
         replicas: 5,
         ready_replicas: 5,

@@ -1,5 +1,7 @@
 //! Conditions follow the run and keep their times.
 
+use kinex_core::experiment::Verdict;
+
 use super::*;
 
 const EARLIER: Timestamp = Timestamp(1_000);
@@ -25,6 +27,7 @@ fn status(phase: Phase, verdict: Verdict, stands: bool) -> Status {
             condition("StreamReady", stands),
             condition("WorkersReady", stands),
             condition("Complete", phase.ended()),
+            condition("Failed", phase.ended() && verdict != Verdict::Pass),
         ],
         ..Status::default()
     }
@@ -76,9 +79,9 @@ fn the_conditions_follow_the_run() {
     check(Phase::Succeeded, Verdict::Pass, true, None, false, &reporting);
     let passed = format!("{up} Complete=Any Ready=Ready");
     check(Phase::Succeeded, Verdict::Pass, true, None, true, &passed);
-    let failed = format!("{up} Complete=Any Ready=Ready Failed=Fail");
+    let failed = format!("{up} Complete=Any Failed=Any Ready=Ready");
     check(Phase::Failed, Verdict::Fail, true, None, true, &failed);
-    let aborted = format!("{up} Complete=Any Ready=Ready Failed=Aborted");
+    let aborted = format!("{up} Complete=Any Failed=Any Ready=Ready");
     check(Phase::Aborted, Verdict::Aborted, true, None, true, &aborted);
 }
 

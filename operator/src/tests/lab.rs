@@ -99,7 +99,7 @@ impl Lab {
     }
 
     fn begin(&mut self, endpoints: &Endpoints) {
-        self.operator(&endpoints.kinesis_url());
+        self.operator(endpoints, &[]);
         let fleet = Fleet::new(&self.server, &self.clients, &self.name, &self.name);
         self.tasks.spawn(fleet.run());
     }
@@ -111,8 +111,9 @@ impl Lab {
         self.begin(endpoints);
     }
 
-    /// Starts an operator.
-    fn operator(&mut self, url: &str) {
+    /// Starts an operator, with more flags.
+    pub(super) fn operator(&mut self, endpoints: &Endpoints, more: &[&str]) {
+        let url = endpoints.kinesis_url();
         let client = link::bounded(&self.server.client(), PATIENCE);
         let flags = [format!("--endpoint-url={url}"), format!("--image={}", self.image)];
         let reporter = Reporter {
@@ -122,7 +123,7 @@ impl Lab {
         let shared = Shared {
             recorder: Recorder::new(client.clone(), reporter),
             client: client.clone(),
-            settings: Arc::new(settings(&[&flags[0], &flags[1]])),
+            settings: Arc::new(settings(&[&[flags[0].as_str(), &flags[1]], more].concat())),
             meters: Meters::default(),
             health: Health::default(),
             tenure: Tenure::always(),

@@ -4,9 +4,6 @@ use super::facts;
 use super::round::{Round, cut};
 use super::status::{Condition, Phase, Verdict};
 
-const GOES_ON: &str = "the run goes on";
-const UNDISTURBED: &str = "nobody else changed the stream or the workers";
-
 /// Sets every condition; the time of one changes only with its truth.
 pub(super) fn update(round: &mut Round<'_>) {
     let stream = facts::stream_summary(round.world);
@@ -14,8 +11,6 @@ pub(super) fn update(round: &mut Round<'_>) {
     let workers = round.all_workers_stand(wanted);
     let census = &round.census;
     let even = census.active > 0 && census.unassigned() == 0 && census.imbalance() <= round.spec.balance.max_imbalance;
-    let interfered = round.status.steps.iter().find_map(|step| step.interference.clone());
-    let ended = round.status.phase.ended();
     let ready = facts::active(round.world);
     let found = [
         (
@@ -41,33 +36,42 @@ pub(super) fn update(round: &mut Round<'_>) {
                 census.imbalance()
             ),
         ),
+    ];
+    for (kind, truth, reason, message) in found {
+        set(round, kind, truth, reason, message);
+    }
+    update_run(round);
+}
+
+/// Sets the conditions of the run itself, which need no look at the world. Those of a run that begins say nothing of the
+/// run before: whoever waits for `Complete` waits for the new one.
+pub(super) fn update_run(round: &mut Round<'_>) {
+    let interfered = round.status.steps.iter().find_map(|step| step.interference.clone());
+    let ended = round.status.phase.ended();
+    let failed = ended && round.status.verdict != Verdict::Pass;
+    let reason = reason(round.status.phase, round.status.verdict);
+    let said = |holds: bool, otherwise: &str| {
+        let message = round.status.message.clone().filter(|_| holds);
+        message.unwrap_or_else(|| otherwise.to_owned())
+    };
+    let found = [
         (
             "Interference",
             interfered.is_some(),
             if interfered.is_some() { "OutsideChange" } else { "None" },
-            interfered.unwrap_or_else(|| UNDISTURBED.to_owned()),
+            interfered.unwrap_or_else(|| "nobody else changed the stream or the workers".to_owned()),
         ),
+        ("Complete", ended, reason, said(ended, "the run goes on")),
         (
-            "Complete",
-            ended,
-            reason(round.status.phase, round.status.verdict),
-            round
-                .status
-                .message
-                .clone()
-                .filter(|_| ended)
-                .unwrap_or_else(|| GOES_ON.to_owned()),
+            "Failed",
+            failed,
+            if failed { reason } else { "NotFailed" },
+            said(failed, "no run has failed"),
         ),
     ];
     for (kind, truth, reason, message) in found {
         set(round, kind, truth, reason, message);
     }
-}
-
-/// What the run before said of itself is over: whoever waits for `Complete` waits for the new run.
-pub(super) fn begin(round: &mut Round<'_>) {
-    set(round, "Complete", false, "Running", GOES_ON.to_owned());
-    set(round, "Interference", false, "None", UNDISTURBED.to_owned());
 }
 
 fn reason(phase: Phase, verdict: Verdict) -> &'static str {

@@ -51,6 +51,7 @@ impl<'a> Round<'a> {
             }
         } else if let Some(why) = self.blind() {
             self.let_time_pass(&why);
+            conditions::update_run(&mut self);
         } else {
             self.look();
             self.carry_on();

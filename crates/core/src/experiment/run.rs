@@ -24,6 +24,7 @@ impl Round<'_> {
             started_at: Some(self.now),
             observed_generation: old.observed_generation,
             selector: old.selector,
+            operator: old.operator,
             replicas: old.replicas,
             ready_replicas: old.ready_replicas,
             replicas_wanted: Some(self.spec.replicas),
@@ -37,7 +38,7 @@ impl Round<'_> {
             ..Status::default()
         };
         self.bound_history();
-        conditions::begin(self);
+        conditions::update_run(self);
         self.note(format!("run {} begins", self.spec.run.nonce));
     }
 

@@ -46,6 +46,9 @@ pub struct Status {
     /// Selects the workers' pods, for the scale interface; kept by the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub selector: Option<String>,
+    /// Which operator carries out the run: its namespace and the name of its Lease. Others leave the run alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operator: Option<String>,
     /// Where the run's report is; kept by the shell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub report: Option<String>,

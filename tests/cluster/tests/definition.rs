@@ -396,7 +396,7 @@ fn spec_beyond_the_limits_is_refused_when_it_is_written() {
     let write = |name: &str, spec: &str| {
         let head = "apiVersion: kinex.dev/v1alpha1\nkind: KinesisExperiment\nmetadata";
         let manifest = format!("{head}: {{name: {name}}}\nspec: {{{spec}}}\n");
-        namespace.kubectl_with(&manifest, ["apply", "-f", "-"])
+        namespace.kubectl_with(&manifest, ["create", "-f", "-"])
     };
     // From before there were limits.
     write("old", &format!("stream: {{name: other}}, {pause}")).ok().unwrap();
@@ -427,8 +427,10 @@ fn spec_beyond_the_limits_is_refused_when_it_is_written() {
         ),
     ];
     // The API server takes a moment to see a policy.
+    let mut probes = 0;
     until("refusal", Duration::from_secs(60), || {
-        write("probe", &refused[0].0).refused()
+        probes += 1;
+        write(&format!("probe-{probes}"), &refused[0].0).refused()
     });
     for (spec, says) in &refused {
         let said = write("two", spec).refused().unwrap();

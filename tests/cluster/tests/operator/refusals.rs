@@ -56,8 +56,6 @@ const REFUSED: &[(&str, &str, &str, &str)] = &[
 /// Files of `deploy/experiments/invalid` that only Kinex's own checks refuse.
 const INVALID: &[&str] = &[
     "bad-expression",
-    "settle-above-failover",
-    "timeout-below-pause",
     "unknown-field-in-expression",
     "unknown-step-in-expression",
     "whole-number-against-fraction",

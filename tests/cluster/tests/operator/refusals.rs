@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::Duration;
 
-use kinex_cluster_tests::{Release, root};
+use kinex_cluster_tests::{Release, root, until};
 use serde_json::{Value, json};
 
 /// Name, the spec's fields, the condition's reason, and what its message says.
@@ -121,6 +121,17 @@ fn an_image_that_does_not_exist_is_named_and_the_run_goes_on_with_another() {
     with_image(&release, image.as_str().unwrap());
     let status = release.verdict("small", Duration::from_secs(300));
     assert_eq!(status["verdict"], "Pass", "{status:#}");
+
+    // With its time to live it goes, and its stream with it.
+    let over = r#"{"spec":{"ttlSecondsAfterFinished":0}}"#;
+    let patch = ["patch", "kex/small", "--type=merge", "-p", over];
+    release.namespace().kubectl(patch).ok().unwrap();
+    until("end of the experiment", Duration::from_secs(150), || {
+        match release.experiment("small") {
+            Ok(there) => Err(there),
+            Err(_) => Ok(()),
+        }
+    });
 }
 
 #[test]

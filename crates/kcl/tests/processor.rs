@@ -262,8 +262,17 @@ async fn a_checkpoint_whose_reply_is_lost_is_known_as_ones_own() {
     until("all records", || script.diary.distinct() == 51).await;
     until("the rows of the open shards", || script.store.lease_rows().len() == 3).await;
     assert_eq!(script.diary.duplicates(), 0);
-    let lost = |note: &String| note.contains(" lost ");
-    assert!(!script.diary.notes().iter().any(lost), "{:?}", script.diary.notes());
+    // The row of the finished shard may be removed, and be found missing, before its worker has tried again and knows that
+    // it wrote the end: then it is told as lost behind its end.
+    let notes = script.diary.notes();
+    let ended = notes
+        .iter()
+        .position(|note| note.ends_with(&format!("ended {}", shards[0])));
+    let lost = notes.iter().position(|note| note.contains(" lost "));
+    assert!(
+        lost.is_none_or(|lost| notes[lost].ends_with(shards[0].as_str()) && ended.is_some_and(|ended| ended < lost)),
+        "{notes:?}"
+    );
     worker.leave().await;
 }
 

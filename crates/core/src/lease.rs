@@ -409,12 +409,12 @@ impl LeaseWrite {
 impl Lease {
     /// Whether this process has the lease, and nobody has asked for it.
     fn held_unasked(&self, fence: &Fence) -> bool {
-        self.checkpoint_owner.is_none() && self.held_by(fence)
+        !self.handoff_pending() && self.held_by(fence)
     }
 
     /// Whether this process has the lease, and another worker has asked for it.
     fn held_and_asked(&self, fence: &Fence) -> bool {
-        self.checkpoint_owner.is_some() && self.held_by(fence)
+        self.handoff_pending() && self.held_by(fence)
     }
 
     /// Whether the lease may be given away with this final checkpoint. The owner may not know how far the row is: the

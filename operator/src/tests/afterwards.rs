@@ -1,28 +1,20 @@
 //! What becomes of an experiment whose run has ended, or never was to begin.
 
-use std::time::Duration;
-
 use kinex_embedded::Endpoints;
 use serde_json::{Value, json};
 
 use super::api_server::ApiServer;
-use super::lab::{Lab, endpoints};
+use super::lab::{LIMIT, Lab, endpoints};
 
-/// However slow the machine is.
-const LIMIT: Duration = Duration::from_secs(120);
 const SET: &str = "/apis/apps/v1/namespaces/lab/statefulsets/NAME-consumer";
 const PRODUCER: &str = "/apis/apps/v1/namespaces/lab/deployments/NAME-producer";
 
-/// A run that ends at once, with one more line in its spec.
-fn short(name: &str, line: &str) -> String {
-    format!(
-        "  stream: {{name: {name}, initialShards: 1}}\n  replicas: 1\n  {line}\n  steps: [{{name: p, pause: {{for: 1ms}}}}]\n"
-    )
-}
-
-/// An experiment alone with its operator.
+/// A run that ends at once, with one more line in its spec, alone with its operator.
 async fn start(endpoints: &Endpoints, name: &str, line: &str) -> Lab {
-    Lab::start(endpoints, &ApiServer::default(), name, &short(name, line)).await
+    let spec = format!(
+        "  stream: {{name: {name}, initialShards: 1}}\n  replicas: 1\n  {line}\n  steps: [{{name: p, pause: {{for: 1ms}}}}]\n"
+    );
+    Lab::start(endpoints, &ApiServer::default(), name, &spec).await
 }
 
 fn there(lab: &Lab, path: &str) -> bool {
@@ -39,9 +31,7 @@ async fn fleet_stays_or_is_stopped_as_the_run_says() {
     let gone = |lab: &Lab| !there(lab, SET) && !there(lab, PRODUCER);
     stopped.until("end of the fleet", LIMIT, gone).await.unwrap();
     // The next run has a fleet again.
-    let mut object = stopped.object().unwrap();
-    object["spec"]["run"]["nonce"] = json!(1);
-    stopped.server.put(&stopped.path(), object);
+    stopped.edit(|object| object["spec"]["run"]["nonce"] = json!(1));
     let second = |lab: &Lab| lab.status()["runNonce"] == 1 && lab.condition("Complete").0 == "True";
     stopped.until("end of the next run", LIMIT, second).await.unwrap();
     assert_eq!(stopped.status()["verdict"], "Pass", "{}", stopped.status());
@@ -54,21 +44,8 @@ async fn fleet_stays_or_is_stopped_as_the_run_says() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn experiment_whose_time_to_live_is_over_is_deleted() {
     let endpoints = endpoints().await;
-    let server = ApiServer::default();
-    let brief = Lab::start(
-        &endpoints,
-        &server,
-        "brief",
-        &short("brief", "ttlSecondsAfterFinished: 1"),
-    )
-    .await;
-    let long = Lab::start(
-        &endpoints,
-        &server,
-        "long",
-        &short("long", "ttlSecondsAfterFinished: 3600"),
-    )
-    .await;
+    let brief = start(&endpoints, "brief", "ttlSecondsAfterFinished: 1").await;
+    let long = start(&endpoints, "long", "ttlSecondsAfterFinished: 3600").await;
     long.complete(LIMIT).await.unwrap();
     brief
         .until("end of the experiment", LIMIT, |lab| lab.object().is_none())

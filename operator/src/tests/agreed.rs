@@ -1,12 +1,10 @@
 //! What a run was begun with: nobody changes it unseen, and an operator of another version leaves it alone.
 
-use std::time::Duration;
-
 use kinex_embedded::Endpoints;
 use serde_json::{Value, json};
 
 use super::api_server::ApiServer;
-use super::lab::{Lab, endpoints};
+use super::lab::{LIMIT, Lab, endpoints};
 
 /// A run that stands in its only step for long enough.
 const STANDING: &str = "  stream: {name: NAME, initialShards: 2}
@@ -17,14 +15,8 @@ const STANDING: &str = "  stream: {name: NAME, initialShards: 2}
 const PODS: &str = "/api/v1/namespaces/lab/pods";
 const SETS: &str = "/apis/apps/v1/namespaces/lab/statefulsets";
 
-/// However slow the machine is.
-const LIMIT: Duration = Duration::from_secs(120);
-
 async fn standing(endpoints: &Endpoints, server: &ApiServer, name: &str) -> Lab {
-    let lab = Lab::start(endpoints, server, name, &STANDING.replace("NAME", name)).await;
-    let stands = |lab: &Lab| lab.status()["step"] == "1/1 stand";
-    lab.until("step", LIMIT, stands).await.unwrap();
-    lab
+    Lab::standing(endpoints, server, name, &STANDING.replace("NAME", name)).await
 }
 
 fn interference(lab: &Lab) -> Value {
@@ -96,9 +88,7 @@ async fn spec_that_was_changed_in_spite_of_the_rules_ends_the_run() {
     let server = ApiServer::default();
     let lab = standing(&endpoints, &server, "edited").await;
     // This server knows no rules; a definition of an older version may have fewer.
-    let mut object = lab.object().unwrap();
-    object["spec"]["consumers"]["maxLeasesPerWorker"] = json!(3);
-    server.put(&lab.path(), object);
+    lab.edit(|object| object["spec"]["consumers"]["maxLeasesPerWorker"] = json!(3));
     lab.complete(LIMIT).await.unwrap();
     let status = lab.status();
     assert_eq!(status["verdict"], "Inconclusive", "{status}");
@@ -124,18 +114,14 @@ async fn operator_with_another_image_leaves_a_running_fleet_alone() {
     // It reads the objects of the workload before it writes what is not as wanted.
     let again = |lab: &Lab| count(&lab.server) > reads && lab.condition("Ready").0 == "True";
     lab.until("reconcile of the new operator", LIMIT, again).await.unwrap();
-    let mut object = lab.object().unwrap();
-    object["spec"]["run"]["state"] = json!("Aborted");
-    server.put(&lab.path(), object);
+    lab.edit(|object| object["spec"]["run"]["state"] = json!("Aborted"));
     lab.complete(LIMIT).await.unwrap();
     assert_eq!(
         server.get(&set).unwrap()["spec"]["template"],
         before["spec"]["template"]
     );
     // The next run is begun with what the operator has now.
-    let mut object = lab.object().unwrap();
-    object["spec"]["run"] = json!({ "nonce": 1, "state": "Running" });
-    server.put(&lab.path(), object);
+    lab.edit(|object| object["spec"]["run"] = json!({ "nonce": 1, "state": "Running" }));
     let renewed = |lab: &Lab| image(&lab.server.get(&set).unwrap()) == "kinex:next";
     lab.until("fleet of the next run", LIMIT, renewed).await.unwrap();
     lab.stop().await;

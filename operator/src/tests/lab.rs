@@ -27,6 +27,9 @@ use crate::watch::{self, Signs};
 /// What is not answered within this time is given up: shorter than outside of tests, which have many such calls.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long anything may take, however slow the machine is.
+pub(super) const LIMIT: Duration = Duration::from_secs(120);
+
 pub(super) const EXPERIMENTS: &str = "/apis/kinex.dev/v1alpha1/namespaces/lab/kinesisexperiments";
 pub(super) const MAPS: &str = "/api/v1/namespaces/lab/configmaps";
 
@@ -46,14 +49,8 @@ pub(super) async fn endpoints() -> Endpoints {
     Endpoints::start(options).await.unwrap()
 }
 
-pub(super) fn settings(flags: &[&str]) -> Settings {
-    let image = flags.iter().any(|flag| flag.starts_with("--image="));
-    let usual: &[&str] = if image {
-        &["operator"]
-    } else {
-        &["operator", "--image=kinex:dev"]
-    };
-    let args = Command::try_parse_from([usual, flags].concat()).unwrap().args;
+fn settings(flags: &[&str]) -> Settings {
+    let args = Command::try_parse_from([&["operator"], flags].concat()).unwrap().args;
     Settings::resolve(args, |name| (name == "POD_NAMESPACE").then(|| "lab".to_owned())).unwrap()
 }
 
@@ -134,6 +131,34 @@ impl Lab {
         let quiet = self.quiet.clone();
         let working = controller::run(shared, Some("lab".to_owned()), stores, pokes, quiet);
         self.tasks.spawn(working);
+    }
+
+    /// As [`start`](Self::start), with a manifest whose only step is called `stand`; waits until the run stands in it.
+    pub(super) async fn standing(endpoints: &Endpoints, server: &ApiServer, name: &str, spec: &str) -> Self {
+        let lab = Self::start(endpoints, server, name, spec).await;
+        lab.until("step", LIMIT, Self::stands).await.unwrap();
+        lab
+    }
+
+    /// Whether the run is at work on its only step, `stand`.
+    pub(super) fn stands(&self) -> bool {
+        self.status()["step"] == "1/1 stand"
+    }
+
+    /// Edits the experiment, as somebody with no rules in the way.
+    pub(super) fn edit(&self, edit: impl FnOnce(&mut Value)) {
+        let mut object = self.object().expect("it is there");
+        edit(&mut object);
+        self.server.put(&self.path(), object);
+    }
+
+    /// The notes of the events with this reason.
+    pub(super) fn told(&self, reason: &str) -> Vec<String> {
+        let events = self.server.below("/apis/events.k8s.io/v1/namespaces/lab/events/");
+        let found = events.iter().filter(|event| event["reason"] == reason);
+        found
+            .map(|event| event["note"].as_str().unwrap_or_default().to_owned())
+            .collect()
     }
 
     pub(super) fn path(&self) -> String {

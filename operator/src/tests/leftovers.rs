@@ -1,12 +1,10 @@
 //! What an experiment with `deletionPolicy: Delete` takes with it: what it created, and nothing else.
 
-use std::time::Duration;
-
 use kinex_embedded::Endpoints;
 use serde_json::Value;
 
 use super::api_server::ApiServer;
-use super::lab::{Lab, endpoints};
+use super::lab::{LIMIT, Lab, endpoints};
 
 /// A run that stands in its only step for long enough.
 const STANDING: &str = "  stream: {name: NAME, initialShards: 1, deletionPolicy: Delete}
@@ -15,14 +13,8 @@ const STANDING: &str = "  stream: {name: NAME, initialShards: 1, deletionPolicy:
     - {name: stand, pause: {for: 1h}}
 ";
 
-/// However slow the machine is.
-const LIMIT: Duration = Duration::from_secs(120);
-
 async fn standing(endpoints: &Endpoints, server: &ApiServer, name: &str) -> Lab {
-    let lab = Lab::start(endpoints, server, name, &STANDING.replace("NAME", name)).await;
-    let stands = |lab: &Lab| lab.status()["step"] == "1/1 stand";
-    lab.until("step", LIMIT, stands).await.unwrap();
-    lab
+    Lab::standing(endpoints, server, name, &STANDING.replace("NAME", name)).await
 }
 
 /// Deletes the experiment, waits until it is gone, and gives what was told about things that stay.
@@ -31,11 +23,7 @@ async fn deleted(lab: Lab) -> Vec<String> {
     lab.until("end of the experiment", LIMIT, |lab| lab.object().is_none())
         .await
         .unwrap();
-    let events = lab.server.below("/apis/events.k8s.io/v1/namespaces/lab/events/");
-    let kept = events.iter().filter(|event| event["reason"] == "Kept");
-    let told = kept
-        .map(|event| event["note"].as_str().unwrap_or_default().to_owned())
-        .collect();
+    let told = lab.told("Kept");
     lab.stop().await;
     told
 }
@@ -87,9 +75,7 @@ async fn what_was_created_and_not_noted_stays() {
     let mut lab = standing(&endpoints, &server, "crash").await;
     // As if the operator had ended between the creation and the note of it.
     lab.restart(&endpoints, |lab| {
-        let mut object = lab.object().expect("it is there");
-        object["status"]["created"]["stream"] = Value::Null;
-        lab.server.put(&lab.path(), object);
+        lab.edit(|object| object["status"]["created"]["stream"] = Value::Null);
     })
     .await;
     let by_hand = lab.clients.clone();

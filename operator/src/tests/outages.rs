@@ -287,17 +287,12 @@ const STANDING: &str = "  stream: {name: NAME, initialShards: 2}
 const SOON: Duration = Duration::from_secs(30);
 
 async fn standing(endpoints: &Endpoints, server: &ApiServer, name: &str) -> Lab {
-    let lab = Lab::start(endpoints, server, name, &STANDING.replace("NAME", name)).await;
-    let stands = |lab: &Lab| lab.status()["step"] == "1/1 stand";
-    lab.until("step", LIMIT, stands).await.unwrap();
-    lab
+    Lab::standing(endpoints, server, name, &STANDING.replace("NAME", name)).await
 }
 
 /// Whether the operator does its work: the pods are seen, and what the manifest says is done.
 async fn goes_on(lab: &Lab, nonce: u32) -> Duration {
-    let mut object = lab.object().expect("it is there");
-    object["spec"]["run"]["nonce"] = json!(nonce);
-    lab.server.put(&lab.path(), object);
+    lab.edit(|object| object["spec"]["run"]["nonce"] = json!(nonce));
     let goes_on = |lab: &Lab| {
         let sound = lab.signs.pulses.flaw().is_none() && lab.condition("Stalled").0 == "False";
         sound && lab.status()["runNonce"] == nonce

@@ -153,7 +153,7 @@ async fn scene(spec: &Spec, experiment: &KinesisExperiment) -> Scene {
 /// Asks for two workers when the watch shows this StatefulSet as the experiment's.
 async fn scale(server: &ApiServer, seen: Option<Value>) {
     let (experiment, spec) = orders();
-    let mut scene = Box::new(Box::pin(scene(&spec, &experiment)).await);
+    let mut scene = scene(&spec, &experiment).await;
     let cluster = Cluster {
         set: seen.map(|set| Arc::new(serde_json::from_value(set).unwrap())),
         pods: Vec::new(),

@@ -1,15 +1,10 @@
 //! Two operators that look after the same namespace, of two releases that know nothing of each other.
 
-use std::time::Duration;
-
 use kinex_embedded::Endpoints;
 use serde_json::json;
 
 use super::api_server::ApiServer;
-use super::lab::{Lab, endpoints};
-
-/// However slow the machine is.
-const LIMIT: Duration = Duration::from_secs(120);
+use super::lab::{LIMIT, Lab, endpoints};
 
 async fn standing(endpoints: &Endpoints, name: &str, line: &str) -> Lab {
     let spec = format!(
@@ -18,31 +13,18 @@ async fn standing(endpoints: &Endpoints, name: &str, line: &str) -> Lab {
     Lab::start(endpoints, &ApiServer::default(), name, &spec).await
 }
 
-fn stands(lab: &Lab) -> bool {
-    lab.status()["step"] == "1/1 stand"
-}
-
-/// The notes of the events with this reason.
-fn told(lab: &Lab, reason: &str) -> Vec<String> {
-    let events = lab.server.below("/apis/events.k8s.io/v1/namespaces/lab/events/");
-    let found = events.iter().filter(|event| event["reason"] == reason);
-    found
-        .map(|event| event["note"].as_str().unwrap_or_default().to_owned())
-        .collect()
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn second_operator_says_so_and_leaves_the_run_alone() {
     let endpoints = endpoints().await;
     let mut lab = standing(&endpoints, "shared", "run: {nonce: 0}").await;
-    lab.until("step", LIMIT, stands).await.unwrap();
+    lab.until("step", LIMIT, Lab::stands).await.unwrap();
     assert_eq!(lab.status()["operator"], "lab/kinex-operator");
     let writes = |lab: &Lab| lab.server.calls().get("patch kinesisexperiments/status").copied();
     let before = writes(&lab);
     lab.operator(&endpoints, &["--lease=another"]);
-    let seen = |lab: &Lab| !told(lab, "AnotherOperator").is_empty();
+    let seen = |lab: &Lab| !lab.told("AnotherOperator").is_empty();
     lab.until("event of the second operator", LIMIT, seen).await.unwrap();
-    let notes = told(&lab, "AnotherOperator");
+    let notes = lab.told("AnotherOperator");
     assert!(
         notes.len() == 1 && notes[0].starts_with("operator lab/kinex-operator carries out this run"),
         "{notes:?}"
@@ -50,9 +32,7 @@ async fn second_operator_says_so_and_leaves_the_run_alone() {
     // The run rests, and so do both operators.
     assert_eq!(writes(&lab), before, "{:?}", lab.server.writes());
     // The first carries on; what it decides is not undone.
-    let mut object = lab.object().unwrap();
-    object["spec"]["run"]["state"] = json!("Aborted");
-    lab.server.put(&lab.path(), object);
+    lab.edit(|object| object["spec"]["run"]["state"] = json!("Aborted"));
     lab.complete(LIMIT).await.unwrap();
     assert_eq!(lab.status()["operator"], "lab/kinex-operator");
     lab.stop().await;
@@ -64,9 +44,9 @@ async fn experiment_of_another_class_is_none_of_the_operators_business() {
     let endpoints = endpoints().await;
     let mut lab = standing(&endpoints, "classy", "operatorClass: load-tests").await;
     lab.operator(&endpoints, &["--lease=another", "--operator-class=load-tests"]);
-    lab.until("step", LIMIT, stands).await.unwrap();
+    lab.until("step", LIMIT, Lab::stands).await.unwrap();
     assert_eq!(lab.status()["operator"], "lab/another");
-    assert_eq!(told(&lab, "AnotherOperator"), Vec::<String>::new());
+    assert_eq!(lab.told("AnotherOperator"), Vec::<String>::new());
     lab.stop().await;
     endpoints.stop().await;
 }

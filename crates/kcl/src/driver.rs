@@ -111,6 +111,8 @@ struct Held {
     drain_until: Option<Moment>,
     /// The slow call that was told of: when it began, and how long it must take to be told of again.
     slow: Option<(Moment, Duration)>,
+    /// The member says that the lease is lost, and whether the shard's end was written before that is not known yet.
+    lost: bool,
 }
 
 /// A request that has come to its end.
@@ -371,10 +373,6 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
     /// The stream is another one: nothing is written any more, not even that this worker leaves.
     async fn stop_at_once(&mut self, mismatch: StreamMismatch) -> Error {
         self.requests.shutdown().await;
-        for held in self.holds.values() {
-            held.control.stop(StopReason::Lost);
-        }
-        self.holds.clear();
         self.rest().await;
         Error::StreamReplaced(mismatch)
     }
@@ -382,13 +380,16 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
     /// Nobody is heard any more; whoever waits for an answer is told so, and the processors hear how it ended.
     async fn rest(&mut self) {
         self.board.update(|status| status.turned = None);
+        for held in std::mem::take(&mut self.holds).into_values() {
+            held.control.stop(StopReason::Lost);
+        }
         self.inbox.close();
         while self.inbox.try_recv().is_ok() {}
         let told = async { while self.consumers.join_next().await.is_some() {} };
         let _ = tokio::time::timeout(self.config.protocol.drain_timeout + GRACE, told).await;
     }
 
-    /// Every hold has been stopped; the consumers tell their processors.
+    /// The member has stopped every hold; the consumers tell their processors.
     async fn leave(&mut self, exit: Exit) -> Result<Ended, Error> {
         self.rest().await;
         match exit {

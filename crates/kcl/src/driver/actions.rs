@@ -121,6 +121,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             checkpoints: Queue::new(lease.checkpoint),
             drain_until: None,
             slow: None,
+            lost: false,
         };
         if let Some(before) = self.holds.insert(hold, held) {
             before.consumer.abort();
@@ -138,7 +139,16 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
         });
     }
 
-    fn stop(&mut self, hold: &Hold, reason: StopReason) {
+    pub(super) fn stop(&mut self, hold: &Hold, reason: StopReason) {
+        if let Some(held) = self.holds.get_mut(hold)
+            && reason == StopReason::Lost
+            && held.checkpoints.ends()
+        {
+            // Any worker may remove the row as soon as the end is written, which may be before the answer is here. So a
+            // row that is gone proves no loss until the write's own answer does.
+            held.lost = true;
+            return;
+        }
         let Some(held) = self.holds.remove(hold) else { return };
         held.control.stop(reason);
         self.forget(hold);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use kinex_core::id::ShardId;
 use kinex_core::lease::{Checkpoint, LeaseWrite};
-use kinex_core::member::{Event, Hold, Written};
+use kinex_core::member::{Event, Hold, StopReason, Written};
 use tokio::sync::oneshot;
 
 use super::{Driver, Finished};
@@ -38,6 +38,12 @@ impl Queue {
             under_way: None,
             waiting: VecDeque::new(),
         }
+    }
+
+    /// The end of the shard is written, or a write of it is under way: nothing is delivered any more.
+    pub(super) fn ends(&self) -> bool {
+        let under_way = self.under_way.as_ref().map(|(checkpoint, _)| checkpoint);
+        [Some(&self.written), under_way].contains(&Some(&Checkpoint::ShardEnd))
     }
 
     /// The next write, when none is under way.
@@ -124,6 +130,9 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
                 self.board.hold(hold, |hold| hold.checkpoint = checkpoint);
             }
             let _ = answer.send(result.clone());
+            if held.lost && !held.checkpoints.ends() {
+                self.stop(hold, StopReason::Lost);
+            }
         }
         if let Ok(written) = answer {
             self.board.tell(WorkerEvent::Checkpointed {

@@ -6,6 +6,7 @@
 mod closing;
 mod directory;
 mod effects;
+mod files;
 mod fleet;
 mod live;
 mod manifest;
@@ -53,6 +54,7 @@ pub(crate) struct Args {
 /// Runs it to its end.
 pub(crate) fn run(args: &Args, output: Format) -> anyhow::Result<Code> {
     let spec = manifest::spec(args)?;
+    files::raise_limit(&spec)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

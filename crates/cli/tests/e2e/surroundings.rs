@@ -44,6 +44,32 @@ fn worker_name_and_directory_used_before_play_again() {
 }
 
 #[test]
+fn too_few_open_files_are_refused_before_anything_starts() {
+    let place = tempfile::tempdir().unwrap();
+    let path = written(place.path(), &manifest("few-files", "", WAIT));
+    let limited = |limit: u32| {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("ulimit -n {limit}; exec \"$@\""), "sh"]);
+        command.arg(kinex().get_program()).arg("run").arg(&path);
+        output(command.arg("--report").arg(place.path().join(limit.to_string())))
+    };
+    let refused = limited(16);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!(refused.status.code(), Some(5), "{said}");
+    assert!(said.contains("may open 16 files, and a fleet of 1 needs 48"), "{said}");
+    assert!(said.contains("ulimit -n 48"), "{said}");
+    assert!(!place.path().join("16").exists());
+    let _alone = alone();
+    let played = limited(48);
+    assert_eq!(
+        played.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&played.stderr)
+    );
+}
+
+#[test]
 fn verdict_with_nobody_to_read_it_is_the_exit_code() {
     let _alone = alone();
     let place = tempfile::tempdir().unwrap();

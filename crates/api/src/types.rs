@@ -382,9 +382,12 @@ pub struct Split {
     /// Which: `Widest` (most hash keys), `Hottest` (most records), `Oldest`, or `ShardIds` (those named).
     #[serde(default)]
     pub select: ShardSelect,
-    /// The shards to split, with `select: ShardIds`.
+    /// The shards to split, with `select: ShardIds`; at most 100.
     #[serde(default)]
-    #[schemars(length(max = 500), inner(length(min = 1, max = 128)))]
+    #[schemars(
+        length(max = 100),
+        inner(length(min = 1, max = 32), regex(pattern = r"^shardId-[0-9]+$"))
+    )]
     pub shard_ids: Vec<String>,
 }
 
@@ -504,8 +507,8 @@ pub struct WaitUntilBalanced {
 #[derive(KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Assert {
-    /// What must hold, all of it.
-    #[schemars(length(min = 1, max = 32))]
+    /// What must hold, all of it; at most 16 expressions.
+    #[schemars(length(min = 1, max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub all: Vec<Assertion>,
 }

@@ -38,6 +38,35 @@ fn every_field_is_described() {
     assert_eq!(missing, Vec::<String>::new());
 }
 
+/// The bytes of the longest value of a schema, written as JSON with one byte per character.
+fn longest(schema: &Value) -> u64 {
+    let choices = schema["enum"].as_array().into_iter().flatten();
+    if let Some(longest) = choices.map(|choice| choice.to_string().len() as u64).max() {
+        return longest;
+    }
+    let bound = |key: &str| schema[key].as_u64().unwrap_or_else(|| panic!("no {key}: {schema}"));
+    match schema["type"].as_str().expect("every field has a type") {
+        "string" => bound("maxLength") + 2,
+        "array" => bound("maxItems") * (longest(&schema["items"]) + 1) + 2,
+        "object" => {
+            let fields = schema["properties"].as_object().into_iter().flatten();
+            fields
+                .map(|(name, field)| name.len() as u64 + 4 + longest(field))
+                .sum::<u64>()
+                + 2
+        }
+        "boolean" => 5,
+        _ => 20,
+    }
+}
+
+#[test]
+fn the_largest_spec_leaves_room_for_the_status_in_etcd() {
+    // A request to etcd is 1.5 MiB at most (https://etcd.io/docs/v3.6/dev-guide/limit/), and a status 512 KiB.
+    let spec = longest(&schema()["properties"]["spec"]);
+    assert!(spec + (512 << 10) < (3 << 20) / 2, "{spec} bytes");
+}
+
 #[test]
 fn everything_is_bounded() {
     let mut missing = Vec::new();
@@ -190,6 +219,7 @@ fn full_status() -> Status {
         timeline: vec![TimelineEntry {
             at,
             what: "begins".to_owned(),
+            interference: true,
             open_shards: 30,
             workers: 5,
             imbalance: 0,

@@ -159,6 +159,7 @@ fn others(schema: &Value, now: &Value) -> (Vec<Value>, Vec<Value>) {
             "other-name",
             "leases.max == 3",
             "http://other:4566",
+            "shardId-000000000009",
             "",
         ]
         .map(|text| json!(text)),

@@ -83,8 +83,8 @@ pub(crate) fn between(old: &Status, new: &Status) -> Vec<Notice> {
             .steps
             .iter()
             .any(|step| step.interference.as_ref() == Some(&entry.what));
-        if newer && !in_step && entry.what.contains("scaled the workers") {
-            tell(false, "Scaled", "scale", entry.what.clone());
+        if newer && entry.interference && !in_step {
+            tell(true, "Interference", &run, entry.what.clone());
         }
     }
     if new.phase.ended() && (begun || !old.phase.ended()) {

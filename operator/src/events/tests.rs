@@ -92,6 +92,7 @@ fn what_others_do_is_told_once() {
     let entry = TimelineEntry {
         at: Timestamp(5),
         what: what.to_owned(),
+        interference: true,
         open_shards: 20,
         workers: 3,
         imbalance: 1,
@@ -105,7 +106,7 @@ fn what_others_do_is_told_once() {
     let mut idle = run(vec![]);
     let quiet = idle.clone();
     idle.timeline.push(entry);
-    check(&quiet, &idle, &[&format!("Scaled scale: {what}")]);
+    check(&quiet, &idle, &[&format!("!Interference run-1: {what}")]);
 }
 
 #[test]

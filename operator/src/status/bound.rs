@@ -146,6 +146,7 @@ mod tests {
         let entry = || TimelineEntry {
             at: NOW,
             what: text(),
+            interference: true,
             open_shards: 1_000,
             workers: 500,
             imbalance: 500,

@@ -51,6 +51,20 @@ impl Release {
         release
     }
 
+    /// Upgrades the release with more values, and waits until it is ready again.
+    ///
+    /// # Panics
+    /// When Helm refuses it, or it does not become ready.
+    pub fn upgrade(&self, values: &[&str]) {
+        let namespace = self.namespace.name();
+        let mut arguments = vec!["upgrade", "kinex", "charts/kinex", "--reuse-values", WAIT];
+        arguments.extend(["--timeout", "3m", "--namespace", namespace]);
+        for value in values {
+            arguments.extend(["--set", value]);
+        }
+        helm(arguments).ok().expect("the release can be upgraded");
+    }
+
     /// Its namespace, where its experiments are.
     #[must_use]
     pub fn namespace(&self) -> &Namespace {

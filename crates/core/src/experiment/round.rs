@@ -301,9 +301,15 @@ impl<'a> Round<'a> {
     }
 
     pub(super) fn note(&mut self, what: String) {
+        self.record(what, false);
+    }
+
+    /// Adds a line to the timeline.
+    pub(super) fn record(&mut self, what: String, interference: bool) {
         self.status.timeline.push(TimelineEntry {
             at: self.now,
             what: cut(what),
+            interference,
             open_shards: self.status.stream.as_ref().map_or(0, |stream| stream.open),
             workers: facts::clip(self.census.by_live_worker.len()),
             imbalance: self.census.imbalance(),

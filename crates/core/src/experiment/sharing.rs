@@ -154,6 +154,6 @@ impl Round<'_> {
         {
             step.interference.get_or_insert_with(|| what.clone());
         }
-        self.note(what);
+        self.record(what, true);
     }
 }

@@ -472,6 +472,9 @@ pub struct TimelineEntry {
     pub at: Timestamp,
     /// What, in a sentence.
     pub what: String,
+    /// Somebody other than this run did it, and no step asked for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub interference: bool,
     /// Open shards then.
     pub open_shards: u32,
     /// Live workers then.

@@ -108,6 +108,36 @@ fn a_rolling_update_loses_nothing() {
 
 #[test]
 #[ignore = "needs a cluster: make cluster-test"]
+fn helm_upgrade_in_mid_run_rolls_no_consumer() {
+    let release = Release::install("upgrade", &[]);
+    release.apply(&ROLLED.replace("rolled", "upgraded"));
+    let _ = release.begun("upgraded", "hold", Duration::from_secs(180));
+    let set = |release: &Release| {
+        let set = release.namespace().get("statefulset/upgraded-consumer").unwrap();
+        (set["metadata"]["generation"].clone(), set["spec"]["template"].clone())
+    };
+    let before = (release.operator().unwrap(), set(&release), pods(&release));
+    release.upgrade(&[
+        "operator.logFilter=debug",
+        "consumer.resources.requests.cpu=60m",
+        "consumer.podAnnotations.upgraded=yes",
+        "consumer.extraEnv[0].name=UPGRADED",
+        "consumer.extraEnv[0].value=yes",
+    ]);
+
+    let status = release.verdict("upgraded", Duration::from_secs(300));
+    assert_eq!(status["verdict"], "Pass", "{status:#}");
+    assert_ne!(
+        release.operator().unwrap(),
+        before.0,
+        "the upgrade replaced the operator"
+    );
+    assert_eq!(set(&release), before.1);
+    assert_eq!(pods(&release), before.2);
+}
+
+#[test]
+#[ignore = "needs a cluster: make cluster-test"]
 fn a_consumer_that_is_killed_comes_back_without_an_operator() {
     let release = Release::install("alone", &[]);
     release.apply(&ROLLED.replace("rolled", "alone"));

@@ -3,6 +3,7 @@
 mod afterwards;
 mod agreed;
 mod api_server;
+mod budget;
 mod fleet;
 mod lab;
 mod leader;

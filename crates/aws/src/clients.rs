@@ -5,7 +5,7 @@
 //! outlast the window that it was to renew; so every purpose has a client of its own.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_credential_types::Credentials;
@@ -22,6 +22,7 @@ use dynamodb::config::retry::{RetryPartition, TokenBucket};
 use crate::access::{Place, endpoint_flaw};
 use crate::credentials::{Renewed, RetryRefused, Source};
 use crate::proxy::Proxies;
+use crate::slots::Slots;
 use crate::{Access, Facts, Fault, FaultKind, Leases, Reader, Requests, Sender, StreamAdmin, Tables};
 
 /// Connections to Kinesis and DynamoDB; cheap to clone.
@@ -44,7 +45,15 @@ struct Inner {
     reads: Lazy<kinesis::Client>,
     puts: Lazy<kinesis::Client>,
     changes: Lazy<kinesis::Client>,
+    looks: Slots,
+    reshards: Slots,
 }
+
+/// Of the 20 calls of DescribeStreamSummary that an account may make in a second, those that only look take a quarter: others
+/// need them as well (<https://docs.aws.amazon.com/streams/latest/dev/service-sizes-and-limits.html>).
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// SplitShard and MergeShards: so many in a second and account each, by the same page.
+const RESHARDS_A_SECOND: u32 = 5;
 
 /// Made at its first use: no program uses all the clients, and each of them costs memory.
 type Lazy<T> = OnceLock<T>;
@@ -119,6 +128,8 @@ impl Clients {
             reads: Lazy::new(),
             puts: Lazy::new(),
             changes: Lazy::new(),
+            looks: Slots::new(LOOK_EVERY, 1),
+            reshards: Slots::new(Duration::from_secs(1) / RESHARDS_A_SECOND, RESHARDS_A_SECOND),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -156,6 +167,17 @@ impl Clients {
     /// All streams, for creating, splitting and so on.
     pub fn streams(&self) -> StreamAdmin {
         StreamAdmin::new(self)
+    }
+
+    /// When a stream may be described again only to know how it is. Whoever asks of one account shares these times.
+    pub fn next_look(&self) -> Instant {
+        self.inner.looks.take(Instant::now())
+    }
+
+    /// Waits until a shard may be split or merged.
+    pub(crate) async fn reshard_slot(&self) {
+        let slot = self.inner.reshards.take(Instant::now());
+        tokio::time::sleep_until(slot.into()).await;
     }
 
     pub(crate) fn kinesis_place(&self) -> &Place {

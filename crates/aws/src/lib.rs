@@ -43,6 +43,7 @@ mod requests;
 mod sender;
 mod service_clock;
 mod shards;
+mod slots;
 mod stream_admin;
 mod stream_ref;
 mod table;

@@ -206,6 +206,7 @@ impl StreamAdmin {
                 );
                 return Err(asked.fault(FaultKind::Invalid, message));
             }
+            self.clients.reshard_slot().await;
             let request = self
                 .client()
                 .split_shard()
@@ -251,6 +252,7 @@ impl StreamAdmin {
                 let message = format!("{shard} and {adjacent} are not neighbours: their hash ranges do not adjoin");
                 return Err(asked.fault(FaultKind::Invalid, message));
             }
+            self.clients.reshard_slot().await;
             let request = self
                 .client()
                 .merge_shards()

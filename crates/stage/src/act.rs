@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use kinex_aws::{Deleted, Fault, FaultKind, StreamIdentity};
+use kinex_aws::{Deleted, Fault, FaultKind, StreamAdmin, StreamIdentity};
 use kinex_core::experiment::{Effect, Failure};
+use kinex_core::id::ShardId;
 use kinex_kcl::ports::LeaseStore;
 use tokio::task::JoinHandle;
 
@@ -146,9 +147,13 @@ async fn call(subject: &Subject, ledger: &Ledger, effect: &Effect) -> Result<(),
         Effect::SplitShard { shard, at } => {
             // The decision wrote the number itself.
             let key = at.parse::<u128>().map_err(|error| invalid(at, &error))?;
-            settled(streams.split(stream, shard, key).await.map(drop))
+            let split = streams.split(stream, shard, key).await.map(drop);
+            unless_closed(&streams, stream, shard, split).await
         }
-        Effect::MergeShards { shard, adjacent } => settled(streams.merge(stream, shard, adjacent).await.map(drop)),
+        Effect::MergeShards { shard, adjacent } => {
+            let merged = streams.merge(stream, shard, adjacent).await.map(drop);
+            unless_closed(&streams, stream, shard, merged).await
+        }
         Effect::UpdateShardCount { target } => streams.update_shard_count(stream, *target).await,
         Effect::Scale { .. }
         | Effect::MirrorReplicas { .. }
@@ -187,9 +192,18 @@ async fn forget_leases(subject: &Subject, ledger: &Ledger, stream: &StreamIdenti
 }
 
 /// A shard that is closed already was split or merged by the call before: the world will show it.
-fn settled(answer: Result<(), Fault>) -> Result<(), Fault> {
+async fn unless_closed(
+    streams: &StreamAdmin,
+    stream: &str,
+    shard: &ShardId,
+    answer: Result<(), Fault>,
+) -> Result<(), Fault> {
     match answer {
-        Err(fault) if fault.kind == FaultKind::Invalid && fault.message.contains("closed") => Ok(()),
+        Err(fault) if fault.kind == FaultKind::Invalid => {
+            let shards = streams.shards(stream).await?;
+            let closed = shards.iter().any(|found| found.id == *shard && !found.open);
+            if closed { Ok(()) } else { Err(fault) }
+        }
         answer => answer,
     }
 }

@@ -1,7 +1,7 @@
 //! Looking at the world: the stream, the tables, the processes, the audit.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kinex_aws::{Fault, FaultKind, StreamStatus as AwsStatus};
 use kinex_core::audit::{ProducerRow, Records, Term, child_starts, judge, unread_gaps};
@@ -38,9 +38,17 @@ pub struct Observer {
     unwitnessed: BTreeSet<Incarnation>,
     run: String,
     began: Option<Timestamp>,
+    described: Option<Described>,
     audit: Audit,
     /// What happened so far.
     pub history: History,
+}
+
+/// An active stream as it was described last.
+struct Described {
+    created: Timestamp,
+    /// When it may be described again.
+    again: Instant,
 }
 
 struct Beat {
@@ -78,6 +86,7 @@ impl Observer {
             at,
             run,
             began: None,
+            described: None,
             witness,
             unwitnessed: BTreeSet::new(),
             failover_after,
@@ -216,24 +225,9 @@ impl Observer {
     }
 
     async fn read(&mut self, now: Timestamp) -> Result<Seen, Fault> {
-        let streams = self.at.clients.streams();
         let leases = self.at.clients.leases(&self.at.application);
         let facts = self.at.clients.facts(&self.at.application);
-        let stream = async {
-            match streams.describe(&self.at.stream).await {
-                Ok(summary) => {
-                    let shards = streams.shards(&self.at.stream).await?;
-                    let created = Some(Timestamp(summary.identity.created_millis));
-                    Ok(StreamFacts {
-                        status: status(summary.status),
-                        created,
-                        shards,
-                    })
-                }
-                Err(fault) if fault.kind == FaultKind::Missing => Ok(StreamFacts::default()),
-                Err(fault) => Err(fault),
-            }
-        };
+        let stream = read_stream(&self.at, &mut self.described);
         let rate = async { facts.get("control", "producer").await };
         let (stream, leases, members, rate) = tokio::join!(stream, leases.leases(), leases.members(), rate);
         if self.audit.read.is_none_or(|last| now.since(last) >= AUDIT_EVERY) {
@@ -446,6 +440,32 @@ fn reader(lease: &Lease, rows: &[WorkerRow], pods: &[PodFacts], deaths: &BTreeMa
         Some(since) => nobody(Some(since), "owner frozen", Reason::Taken),
         None => Reader::Reads,
     }
+}
+
+/// The stream and its shards. With many observers of one account the description of an active stream may be some looks old,
+/// so that it may be changing already; its shards are those of now.
+async fn read_stream(at: &Subject, described: &mut Option<Described>) -> Result<StreamFacts, Fault> {
+    let streams = at.clients.streams();
+    let known = described.take().filter(|known| Instant::now() < known.again);
+    let (status, created) = match &known {
+        Some(known) => (StreamStatus::Active, known.created),
+        None => match none_if_missing(streams.describe(&at.stream).await)? {
+            Some(found) => (status(found.status), Timestamp(found.identity.created_millis)),
+            None => return Ok(StreamFacts::default()),
+        },
+    };
+    let Some(shards) = none_if_missing(streams.shards(&at.stream).await)? else {
+        return Ok(StreamFacts::default());
+    };
+    *described = known.or_else(|| {
+        let again = (status == StreamStatus::Active).then(|| at.clients.next_look());
+        again.map(|again| Described { created, again })
+    });
+    Ok(StreamFacts {
+        status,
+        created: Some(created),
+        shards,
+    })
 }
 
 fn none_if_missing<T>(answer: Result<T, Fault>) -> Result<Option<T>, Fault> {

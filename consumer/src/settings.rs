@@ -95,6 +95,7 @@ impl Settings {
                 dynamodb_endpoint: keys.dynamodb_endpoint_url,
                 region: keys.region,
                 send_credentials: keys.send_credentials.unwrap_or(false),
+                ..Access::default()
             },
             stream: keys.stream.ok_or_else(|| wanted("stream"))?,
             application: keys.application.ok_or_else(|| wanted("application"))?,

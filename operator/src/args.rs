@@ -71,6 +71,11 @@ pub struct Args {
     #[arg(long, value_name = "NAME", env = "KINEX_WORKER_PRIORITY_CLASS")]
     pub worker_priority_class: Option<String>,
 
+    /// ConfigMap and key, in the namespace of each experiment, with certificates in PEM that its programs trust besides their
+    /// image's: for endpoints with a private CA. The operator's own are those of AWS_CA_BUNDLE
+    #[arg(long, value_name = "CONFIGMAP/KEY", env = "KINEX_CA_BUNDLE")]
+    pub ca_bundle: Option<String>,
+
     /// Let experiments crash and freeze consumers from within
     #[arg(long, env = "KINEX_ALLOW_CHAOS")]
     pub allow_chaos: bool,

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use kinex_api::DurationText;
-use kinex_aws::Access;
+use kinex_aws::{Access, AddressRule};
 use kinex_core::experiment::Spec;
 
+use self::endpoint::forbidden_address;
 pub use self::endpoint::{Allowed, Endpoint};
 pub use self::pod::PodExtras;
 use crate::args::Args;
@@ -89,6 +90,8 @@ pub struct Pods {
     pub producer_extras: PodExtras,
     /// The priority class.
     pub priority_class: Option<String>,
+    /// ConfigMap and key with certificates to trust.
+    pub ca_bundle: Option<(String, String)>,
     /// Whether consumers obey orders to crash and to freeze.
     pub allow_chaos: bool,
 }
@@ -142,6 +145,7 @@ impl Settings {
             consumer_pod,
             producer_pod,
             worker_priority_class,
+            ca_bundle,
             allow_chaos,
             stream_prefixes,
             table_prefix,
@@ -173,6 +177,7 @@ impl Settings {
             consumer_extras: PodExtras::parse("--consumer-pod", given(consumer_pod))?,
             producer_extras: PodExtras::parse("--producer-pod", given(producer_pod))?,
             priority_class: name("--worker-priority-class", worker_priority_class)?,
+            ca_bundle: ca_bundle_of(given(ca_bundle))?,
             allow_chaos,
         };
         // A run of 20 shards and 5 workers is the usual one; these are ten times as much and more.
@@ -231,14 +236,47 @@ impl Settings {
             },
             Place::Custom(endpoint) => Access {
                 region,
+                addresses: self.addresses(endpoint),
                 ..Access::endpoint(endpoint.to_string())
             },
         }
+    }
+
+    /// An endpoint that nobody named in full may not lead to where no experiment has any business, whatever its name
+    /// resolves to by the time of the connection.
+    fn addresses(&self, endpoint: &Endpoint) -> Option<AddressRule> {
+        let own = self.place == Some(Place::Custom(endpoint.clone()));
+        let exactly = Allowed::Exactly(endpoint.clone());
+        if own || self.allowed.contains(&exactly) {
+            return None;
+        }
+        let api_server = self.api_server.clone();
+        let forbidden = move |address| forbidden_address(address, api_server.as_deref());
+        Some(AddressRule::new(forbidden))
     }
 }
 
 fn wrong(flag: &str, reason: impl AsRef<str>) -> SettingsError {
     SettingsError(format!("{flag} {}", reason.as_ref()))
+}
+
+/// The ConfigMap and its key.
+fn ca_bundle_of(text: Option<String>) -> Result<Option<(String, String)>, SettingsError> {
+    let Some(text) = text else { return Ok(None) };
+    let flaw = || {
+        wrong(
+            "--ca-bundle",
+            format!("is `{text}`: give a ConfigMap and its key, as trust/ca.crt"),
+        )
+    };
+    let (map, key) = text.split_once('/').ok_or_else(flaw)?;
+    // It becomes a path in the pod.
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    if key.is_empty() || key.starts_with("..") || !key.chars().all(plain) {
+        return Err(flaw());
+    }
+    let map = name("--ca-bundle", Some(map.to_owned()))?.ok_or_else(flaw)?;
+    Ok(Some((map, key.to_owned())))
 }
 
 /// A text that is there and not empty: an empty environment variable is none.

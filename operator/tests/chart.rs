@@ -50,6 +50,7 @@ fn the_operator_understands_the_charts_flags() {
             "limits.endpoints={http://other:4566,https://kinesis.example.org}",
             "limits.streamPrefixes={team-a-,team-b-}",
             "workerPriorityClassName=batch",
+            "caBundle.configMapName=trust",
             "cleanupTimeout=30s",
             "consumer.nodeSelector.disk=ssd",
             "consumer.tolerations[0].key=batch",
@@ -82,6 +83,8 @@ fn the_operator_understands_the_charts_flags() {
             args.allow_endpoints.len(),
             if given("limits.endpoints") { 2 } else { 0 }
         );
+        let trusted = given("caBundle").then_some("trust/ca.crt");
+        assert_eq!(args.ca_bundle.as_deref(), trusted);
         assert_eq!(args.leader_election, !given("operator.leaderElection"));
         for (pod, value) in [
             (&args.consumer_pod, "consumer.nodeSelector"),

@@ -38,6 +38,7 @@ pub(crate) async fn run(args: Args, stop: CancellationToken) -> Result<(), Error
         dynamodb_endpoint: args.dynamodb_endpoint_url.clone(),
         region: args.region.clone(),
         send_credentials: args.sign,
+        ..Access::default()
     };
     let clients = Clients::connect(&access).await?;
     let meters = Meters::default();

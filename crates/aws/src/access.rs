@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::AddressRule;
+
 /// Which AWS to talk to. `Access::default()` is the real one, as the environment configures it.
 ///
 /// A custom endpoint never gets real credentials unless `send_credentials` says so: it gets fixed dummy ones. That holds
@@ -9,6 +11,7 @@ use std::fmt;
 /// fields leave an endpoint open.
 ///
 /// `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY` are obeyed, but for endpoints on this machine.
+/// `AWS_CA_BUNDLE` names a file with certificates in PEM that are trusted besides the machine's.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Access {
     /// An endpoint that speaks the protocols of both services: `http://127.0.0.1:4567`.
@@ -21,6 +24,8 @@ pub struct Access {
     pub region: Option<String>,
     /// Custom endpoints get the credentials of the environment: for endpoints that are AWS's own (VPC, FIPS).
     pub send_credentials: bool,
+    /// Where the host names of custom endpoints may lead; `None`: anywhere. A proxy resolves names itself, and is not bound by it.
+    pub addresses: Option<AddressRule>,
 }
 
 impl Access {

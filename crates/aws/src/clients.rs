@@ -20,8 +20,8 @@ use dynamodb::config::IdentityCache;
 use dynamodb::config::retry::{RetryPartition, TokenBucket};
 
 use crate::access::{Place, endpoint_flaw};
+use crate::connections::Connections;
 use crate::credentials::{Renewed, RetryRefused, Source};
-use crate::proxy::Proxies;
 use crate::slots::Slots;
 use crate::{Access, Facts, Fault, FaultKind, Leases, Reader, Requests, Sender, StreamAdmin, Tables};
 
@@ -70,12 +70,13 @@ impl Clients {
                 return Err(misconfigured(format!("`{url}` is no endpoint: {flaw}")));
             }
         }
-        let proxies = Proxies::of(|name| std::env::var(name).ok()).map_err(misconfigured)?;
+        let connections = Connections::of(|name| std::env::var(name).ok()).map_err(misconfigured)?;
+        let custom = connections.clone().within(access.addresses.clone());
         let all_custom = kinesis.is_some() && dynamodb.is_some();
         let aws = if all_custom && !access.send_credentials {
             None
         } else {
-            Some(environment(access.region.clone(), &proxies).await)
+            Some(environment(access.region.clone(), &connections).await)
         };
         let region = match &aws {
             Some(aws) => aws.region().cloned().or_else(|| all_custom.then(default_region)),
@@ -89,7 +90,8 @@ impl Clients {
         let requests = Requests::default();
         let wire = |url: Option<String>| {
             let real = aws.as_ref().filter(|_| url.is_none() || access.send_credentials);
-            Wire::new(url, &region, real, &proxies, &requests)
+            let connections = if url.is_some() { &custom } else { &connections };
+            Wire::new(url, &region, real, connections, &requests)
         };
         Ok(Self::on(wire(kinesis), wire(dynamodb), requests))
     }
@@ -104,9 +106,9 @@ impl Clients {
     /// # Errors
     /// `Invalid` when a configuration has no region, no credentials provider, or an endpoint that is no http(s) URL.
     pub fn with_config(kinesis: &SdkConfig, dynamodb: &SdkConfig) -> Result<Self, Fault> {
-        let proxies = Proxies::of(|name| std::env::var(name).ok()).map_err(misconfigured)?;
+        let connections = Connections::of(|name| std::env::var(name).ok()).map_err(misconfigured)?;
         let requests = Requests::default();
-        let wire = |service, config| Wire::of_user(service, config, &proxies, &requests);
+        let wire = |service, config| Wire::of_user(service, config, &connections, &requests);
         Ok(Self::on(
             wire("Kinesis", kinesis)?,
             wire("DynamoDB", dynamodb)?,
@@ -335,7 +337,7 @@ struct Wire {
     place: Place,
     /// The URL, as far as it decides about the connection.
     url: String,
-    proxies: Proxies,
+    connections: Connections,
     requests: Requests,
 }
 
@@ -346,7 +348,7 @@ impl Wire {
         url: Option<String>,
         region: &Region,
         real: Option<&SdkConfig>,
-        proxies: &Proxies,
+        connections: &Connections,
         requests: &Requests,
     ) -> Self {
         let mut base = SdkConfig::builder()
@@ -358,14 +360,19 @@ impl Wire {
         let credentials = match real {
             Some(_) => Source::Environment {
                 region: Some(region.clone()),
-                proxies: proxies.clone(),
+                connections: connections.clone(),
             },
             None => Source::Given(SharedCredentialsProvider::new(dummy())),
         };
-        Self::on(base.build(), credentials, proxies, requests)
+        Self::on(base.build(), credentials, connections, requests)
     }
 
-    fn of_user(service: &str, config: &SdkConfig, proxies: &Proxies, requests: &Requests) -> Result<Self, Fault> {
+    fn of_user(
+        service: &str,
+        config: &SdkConfig,
+        connections: &Connections,
+        requests: &Requests,
+    ) -> Result<Self, Fault> {
         let lacks = |what: &str| misconfigured(format!("the configuration for {service} has no {what}"));
         if config.region().is_none() {
             return Err(lacks("region"));
@@ -378,22 +385,27 @@ impl Wire {
         let credentials = config
             .credentials_provider()
             .ok_or_else(|| lacks("credentials provider"))?;
-        Ok(Self::on(config.clone(), Source::Given(credentials), proxies, requests))
+        Ok(Self::on(
+            config.clone(),
+            Source::Given(credentials),
+            connections,
+            requests,
+        ))
     }
 
-    fn on(base: SdkConfig, credentials: Source, proxies: &Proxies, requests: &Requests) -> Self {
+    fn on(base: SdkConfig, credentials: Source, connections: &Connections, requests: &Requests) -> Self {
         let region = base.region().map(ToString::to_string).unwrap_or_default();
         let (place, url) = match base.endpoint_url() {
             Some(url) => (Place::custom(url), url.to_owned()),
             None => (Place::aws(&region), format!("https://{region}.amazonaws.com")),
         };
-        let proxy = proxies.shown_for(&url).filter(|_| base.http_client().is_none());
+        let proxy = connections.shown_for(&url).filter(|_| base.http_client().is_none());
         Self {
             place: place.through(proxy),
             base,
             credentials,
             url,
-            proxies: proxies.clone(),
+            connections: connections.clone(),
             requests: requests.clone(),
         }
     }
@@ -406,7 +418,7 @@ impl Wire {
     fn http(&self) -> SharedHttpClient {
         self.base
             .http_client()
-            .unwrap_or_else(|| self.proxies.client(&self.url))
+            .unwrap_or_else(|| self.connections.client(&self.url))
     }
 
     /// What the clients of both services have in common. The credentials keep themselves.
@@ -447,8 +459,8 @@ impl Wire {
 }
 
 /// The region and the credentials of the environment. Its endpoints are not taken from here: see [`Access`].
-async fn environment(region: Option<String>, proxies: &Proxies) -> SdkConfig {
-    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(proxies.https());
+async fn environment(region: Option<String>, connections: &Connections) -> SdkConfig {
+    let mut loader = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(connections.https());
     if let Some(region) = region {
         loader = loader.region(Region::new(region));
     }

@@ -22,7 +22,7 @@ use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_smithy_types::config_bag::ConfigBag;
 use tokio::sync::Mutex;
 
-use crate::proxy::Proxies;
+use crate::connections::Connections;
 
 /// Credentials are renewed this long before their end, so that none run out on the way.
 const BEFORE_END: Duration = Duration::from_secs(30);
@@ -38,7 +38,7 @@ pub(crate) enum Source {
         /// For the services that hand credentials out.
         region: Option<Region>,
         /// How to reach them.
-        proxies: Proxies,
+        connections: Connections,
     },
     /// The provider that the user gave, or fixed ones.
     Given(SharedCredentialsProvider),
@@ -48,9 +48,9 @@ impl Source {
     async fn fetch(&self) -> provider::Result {
         match self {
             // Made anew each time: a chain remembers the files that it has read.
-            Self::Environment { region, proxies } => {
+            Self::Environment { region, connections } => {
                 let config = ProviderConfig::default()
-                    .with_http_client(proxies.https())
+                    .with_http_client(connections.https())
                     .with_region(region.clone());
                 let mut chain = DefaultCredentialsChain::builder().configure(config);
                 chain.set_region(region.clone());

@@ -27,6 +27,7 @@
 
 mod access;
 mod clients;
+mod connections;
 mod credentials;
 mod expression;
 mod facts;
@@ -37,9 +38,9 @@ mod lease_row;
 mod lease_write;
 mod leases;
 mod patience;
-mod proxy;
 mod reader;
 mod requests;
+mod resolver;
 mod sender;
 mod service_clock;
 mod shards;
@@ -59,6 +60,7 @@ pub use leases::Leases;
 pub use patience::{in_time, patiently};
 pub use reader::Reader;
 pub use requests::{RequestCount, Requests};
+pub use resolver::AddressRule;
 pub use sender::{Entry, Outcome, Sender};
 pub use stream_admin::{Distribution, StreamAdmin, StreamStatus, StreamSummary};
 pub use stream_ref::stream_name;

@@ -54,6 +54,7 @@ impl Endpoint {
             region: self.region.clone(),
             // Whoever says AWS means its credentials, at its VPC endpoints too.
             send_credentials: self.sign || self.aws,
+            ..Access::default()
         }
     }
 }

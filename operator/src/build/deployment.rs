@@ -39,7 +39,7 @@ pub(super) fn producer(parts: &Parts<'_>) -> Deployment {
 
 fn pod(parts: &Parts<'_>) -> PodSpec {
     let pods = &parts.settings.pods;
-    PodSpec {
+    parts.trusting(PodSpec {
         termination_grace_period_seconds: Some(GRACE_SECONDS),
         ..parts.pod(
             pods.producer_account.as_ref(),
@@ -50,7 +50,7 @@ fn pod(parts: &Parts<'_>) -> PodSpec {
             },
             &pods.producer_extras,
         )
-    }
+    })
 }
 
 fn arguments(parts: &Parts<'_>) -> Vec<String> {

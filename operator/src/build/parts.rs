@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, LocalObjectReference, PodSecurityContext, PodSpec,
-    Probe, SeccompProfile, SecurityContext,
+    Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, HTTPGetAction, KeyToPath,
+    LocalObjectReference, PodSecurityContext, PodSpec, Probe, SeccompProfile, SecurityContext, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -19,6 +19,8 @@ use crate::settings::{Place, PodExtras, Settings};
 pub(super) const METRICS: &str = "metrics";
 /// Its number.
 pub(super) const METRICS_PORT: i32 = 9090;
+/// Where the certificates are that are trusted besides the image's.
+const TRUST: &str = "/etc/kinex-trust";
 /// The user and group of the image.
 const USER: i64 = 10_001;
 /// Seconds between two looks whether a program is alive.
@@ -94,6 +96,9 @@ impl<'a> Parts<'a> {
     /// The environment of both programs.
     pub(super) fn environment(&self) -> Vec<EnvVar> {
         let mut environment = vec![value("KINEX_LOG_JSON", "true")];
+        if let Some((_, key)) = &self.settings.pods.ca_bundle {
+            environment.push(value("AWS_CA_BUNDLE", &format!("{TRUST}/{key}")));
+        }
         if self.endpoint.is_some() {
             environment.extend([
                 value("AWS_ACCESS_KEY_ID", "kinex"),
@@ -151,6 +156,36 @@ impl<'a> Parts<'a> {
             }),
             ..PodSpec::default()
         }
+    }
+
+    /// A pod with the certificates that its programs trust.
+    pub(super) fn trusting(&self, mut pod: PodSpec) -> PodSpec {
+        let Some((map, key)) = &self.settings.pods.ca_bundle else {
+            return pod;
+        };
+        pod.volumes.get_or_insert_default().push(Volume {
+            name: "trust".to_owned(),
+            config_map: Some(ConfigMapVolumeSource {
+                name: map.clone(),
+                // A pod without the key does not start, and says so.
+                items: Some(vec![KeyToPath {
+                    key: key.clone(),
+                    path: key.clone(),
+                    ..KeyToPath::default()
+                }]),
+                ..ConfigMapVolumeSource::default()
+            }),
+            ..Volume::default()
+        });
+        for container in &mut pod.containers {
+            container.volume_mounts.get_or_insert_default().push(VolumeMount {
+                name: "trust".to_owned(),
+                mount_path: TRUST.to_owned(),
+                read_only: Some(true),
+                ..VolumeMount::default()
+            });
+        }
+        pod
     }
 
     /// A container of the one image, with the port and the probes that every program has.

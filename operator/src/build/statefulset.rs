@@ -86,7 +86,7 @@ fn pod(parts: &Parts<'_>) -> PodSpec {
         }]),
         ..parts.container("consumer", arguments(parts), alive_within(parts))
     };
-    PodSpec {
+    parts.trusting(PodSpec {
         termination_grace_period_seconds: Some(KILL_AFTER),
         // A process cannot stop or kill itself as pid 1 of its own namespace.
         share_process_namespace: pods.allow_chaos.then_some(true),
@@ -103,7 +103,7 @@ fn pod(parts: &Parts<'_>) -> PodSpec {
             ..Volume::default()
         }]),
         ..parts.pod(pods.consumer_account.as_ref(), container, &pods.consumer_extras)
-    }
+    })
 }
 
 fn arguments(parts: &Parts<'_>) -> Vec<String> {

@@ -50,15 +50,28 @@ impl Endpoint {
 
     /// What is at the host that no experiment has any business with; `None`: nothing known.
     pub fn forbidden(&self, api_server: Option<&str>) -> Option<&'static str> {
-        let api = api_server.and_then(|host| Host::parse(&bracketed(host)).ok());
-        if api.is_some_and(|api| api == self.host) {
-            return Some("the cluster's API server");
-        }
-        match &self.host {
-            Host::Ipv4(address) => forbidden_v4(*address),
-            Host::Ipv6(address) => forbidden_v6(*address),
-            Host::Domain(name) => forbidden_name(name),
-        }
+        forbidden(&self.host, api_server)
+    }
+}
+
+/// What is at an address that a name resolved to, as [`Endpoint::forbidden`].
+pub(super) fn forbidden_address(address: IpAddr, api_server: Option<&str>) -> Option<&'static str> {
+    let host = match address {
+        IpAddr::V4(address) => Host::Ipv4(address),
+        IpAddr::V6(address) => plain(address),
+    };
+    forbidden(&host, api_server)
+}
+
+fn forbidden(host: &Host, api_server: Option<&str>) -> Option<&'static str> {
+    let api = api_server.and_then(|host| Host::parse(&bracketed(host)).ok());
+    if api.is_some_and(|api| api == *host) {
+        return Some("the cluster's API server");
+    }
+    match host {
+        Host::Ipv4(address) => forbidden_v4(*address),
+        Host::Ipv6(address) => forbidden_v6(*address),
+        Host::Domain(name) => forbidden_name(name),
     }
 }
 

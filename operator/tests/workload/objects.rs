@@ -109,6 +109,7 @@ fn chaos_on_aws_with_every_flag() {
         "--consumer-service-account=consumer",
         "--producer-service-account=producer",
         "--worker-priority-class=low",
+        "--ca-bundle=trust/ca.crt",
         r#"--consumer-resources={"requests":{"cpu":"0.1","memory":"64Mi"},"limits":{"cpu":"1","memory":"128Mi"}}"#,
         EXTRAS,
     ];

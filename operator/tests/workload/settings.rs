@@ -99,6 +99,11 @@ fn each_wrong_flag_gives_one_clear_error() {
             "--consumer-pod is no JSON of a pod's labels, scheduling and env: unknown field `nodeSelectors`",
         ),
         (
+            &["--ca-bundle=trust"],
+            "--ca-bundle is `trust`: give a ConfigMap and its key, as trust/ca.crt",
+        ),
+        (&["--ca-bundle=trust/../token"], "--ca-bundle is `trust/../token`"),
+        (
             &[r#"--producer-pod={"labels":{"app.kubernetes.io/name":"mine"}}"#],
             "--producer-pod sets the label app.kubernetes.io/name, which the operator sets itself: choose another",
         ),

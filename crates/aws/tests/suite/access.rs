@@ -4,13 +4,14 @@
 //! otherwise.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::{IpAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::{self, ProvideCredentials, SharedCredentialsProvider, future};
-use kinex_aws::{Access, Clients, Entry, FaultKind, Outcome, SdkConfig, StreamIdentity, stream_name};
+use kinex_aws::{Access, AddressRule, Clients, Entry, FaultKind, Outcome, SdkConfig, StreamIdentity, stream_name};
 use kinex_kcl::ports::{ReadFrom, StreamReader};
 
 use crate::bench::Bench;
@@ -258,6 +259,51 @@ fn what_an_http_proxy_says_itself_is_not_taken_for_the_service() {
 fn a_proxy_that_is_none_is_named_before_anything_is_sent() {
     let said = asked_elsewhere(&[("HTTPS_PROXY", "socks5://127.0.0.1:1")]);
     assert!(said.starts_with("Invalid") && said.contains("HTTPS_PROXY"), "{said}");
+}
+
+#[test]
+fn certificates_that_are_none_are_named_before_anything_is_sent() {
+    let directory = tempfile::tempdir().unwrap();
+    let (empty, damaged) = (directory.path().join("empty"), directory.path().join("damaged"));
+    std::fs::write(&empty, "no certificate\n").unwrap();
+    std::fs::write(&damaged, "-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n").unwrap();
+    for path in [Path::new("/nonexistent"), &empty, &damaged] {
+        let path = path.display().to_string();
+        let said = asked_elsewhere(&[("AWS_CA_BUNDLE", &path), ("TEST_ENDPOINT", "https://emulator.test")]);
+        assert!(
+            said.starts_with("Invalid") && said.contains("AWS_CA_BUNDLE") && said.contains(&path),
+            "{said}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn name_that_resolves_to_a_forbidden_address_is_not_connected_to() {
+    let endpoint = Listener::start(|_| summary());
+    let port = endpoint.address.rsplit(':').next().expect("a port");
+    let url = format!("http://localhost:{port}");
+    let asked = async |rule: AddressRule| {
+        let access = Access {
+            addresses: Some(rule),
+            ..Access::endpoint(&url)
+        };
+        Clients::connect(&access)
+            .await
+            .unwrap()
+            .streams()
+            .describe("orders")
+            .await
+    };
+    let loopback = |address: IpAddr| address.is_loopback().then_some("the pod itself (loopback)");
+    let fault = asked(AddressRule::new(loopback)).await.unwrap_err();
+    assert_eq!(fault.kind, FaultKind::Unreachable);
+    let said = fault.to_string();
+    assert!(
+        said.contains("`localhost` resolves to ") && said.contains("the pod itself"),
+        "{said}"
+    );
+    assert!(endpoint.seen().is_empty());
+    assert_eq!(asked(AddressRule::new(|_| None)).await.unwrap().name, "orders");
 }
 
 #[test]

@@ -1,24 +1,36 @@
-//! The HTTP proxies of the environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in capitals or not.
+//! How the endpoints are connected to: through the HTTP proxies of the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`
+//! and `NO_PROXY`, in capitals or not), with the certificates of `AWS_CA_BUNDLE` besides the machine's.
 //!
 //! As with other tools, `HTTP_PROXY` in capitals counts for nothing in a CGI process, where a stranger sets it. Unlike
 //! some, what listens on this machine is never asked through a proxy, which could only reach itself there.
 
 use std::fmt;
+use std::sync::Arc;
 
 use aws_smithy_http_client::proxy::ProxyConfig;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore, rustls_provider::CryptoMode};
 use aws_smithy_http_client::{Builder, Connector};
 use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 
+use crate::AddressRule;
 use crate::access::on_this_machine;
 
-/// The proxies; a cheap value.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Proxies {
+/// The variable that names a file of certificates, as for the AWS CLI.
+const CA_BUNDLE: &str = "AWS_CA_BUNDLE";
+
+/// The proxies, the certificates and the addresses; a cheap value.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Connections {
     https: Option<Proxy>,
     http: Option<Proxy>,
     /// Hosts that are asked directly.
     direct: Option<String>,
+    /// Certificates in PEM that are trusted besides the machine's.
+    trusted: Option<Arc<[u8]>>,
+    /// Where the names of custom endpoints may lead.
+    addresses: Option<AddressRule>,
 }
 
 /// A proxy, with a user name and a password when the URL names them.
@@ -48,11 +60,11 @@ fn without_user(url: &str) -> String {
     }
 }
 
-impl Proxies {
+impl Connections {
     /// What the environment says.
     ///
     /// # Errors
-    /// With the name of the variable when a proxy is no http(s) URL.
+    /// With the name of the variable when a proxy is no http(s) URL, or the file of certificates cannot be read or has none.
     pub(crate) fn of(env: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let given = |name: &str| env(name).filter(|value| !value.trim().is_empty());
         let first = |names: &[&'static str]| -> Result<Option<Proxy>, String> {
@@ -69,16 +81,31 @@ impl Proxies {
             https: first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])?,
             http: first(http)?,
             direct: given("NO_PROXY").or_else(|| given("no_proxy")),
+            trusted: given(CA_BUNDLE).map(|path| certificates(path.trim())).transpose()?,
+            addresses: None,
         })
+    }
+
+    /// The same, with a rule for the addresses that names of custom endpoints resolve to.
+    pub(crate) fn within(self, addresses: Option<AddressRule>) -> Self {
+        Self { addresses, ..self }
+    }
+
+    /// Without TLS there is no need for the root certificates of the machine (a bare image has none).
+    fn trust(&self, tls: bool) -> TlsContext {
+        let mut store = TrustStore::empty().with_native_roots(tls);
+        if let Some(trusted) = &self.trusted {
+            store = store.with_pem_certificate(trusted.to_vec());
+        }
+        let context = TlsContext::builder().with_trust_store(store).build();
+        context.expect("the certificates were read before")
     }
 
     /// A client for any https URL. What hands out credentials on this machine or instance is http, and asked directly.
     pub(crate) fn https(&self) -> SharedHttpClient {
         match &self.https {
-            Some(proxy) => client(self.config(proxy, true), true),
-            None => Builder::new()
-                .tls_provider(Provider::Rustls(CryptoMode::Ring))
-                .build_https(),
+            Some(proxy) => self.through(proxy, true, true),
+            None => self.https_directly(),
         }
     }
 
@@ -86,11 +113,23 @@ impl Proxies {
     pub(crate) fn client(&self, url: &str) -> SharedHttpClient {
         let tls = !url.starts_with("http://");
         match self.proxy_for(url) {
-            Some(proxy) => client(self.config(proxy, tls), tls || proxy.url.starts_with("https://")),
-            // No TLS, hence no need for the root certificates of the machine (a bare image has none).
-            None if !tls => Builder::new().build_http(),
-            None => Self::default().https(),
+            Some(proxy) => self.through(proxy, tls, tls || proxy.url.starts_with("https://")),
+            None => match &self.addresses {
+                Some(rule) => Builder::new()
+                    .tls_provider(Provider::Rustls(CryptoMode::Ring))
+                    .tls_context(self.trust(tls))
+                    .build_with_resolver(rule.clone()),
+                None if !tls => Builder::new().build_http(),
+                None => self.https_directly(),
+            },
         }
+    }
+
+    fn https_directly(&self) -> SharedHttpClient {
+        Builder::new()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .tls_context(self.trust(true))
+            .build_https()
     }
 
     /// The proxy that an endpoint is asked through, for messages.
@@ -110,6 +149,22 @@ impl Proxies {
             .filter(|_| !on_this_machine(url) && !self.direct.as_deref().is_some_and(|list| names(list, host(url))))
     }
 
+    /// A client that asks through a proxy; `tls`: the endpoint is an https one, `secured`: TLS is needed on the way.
+    fn through(&self, proxy: &Proxy, tls: bool, secured: bool) -> SharedHttpClient {
+        let (config, trust) = (self.config(proxy, tls), self.trust(secured));
+        Builder::new().build_with_connector_fn(move |settings, components| {
+            let mut connector = Connector::builder().proxy_config(config.clone());
+            connector.set_connector_settings(settings.cloned());
+            connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
+            if secured {
+                let connector = connector.tls_provider(Provider::Rustls(CryptoMode::Ring));
+                connector.tls_context(trust.clone()).build()
+            } else {
+                connector.build_http()
+            }
+        })
+    }
+
     fn config(&self, proxy: &Proxy, tls: bool) -> ProxyConfig {
         let config = if tls {
             ProxyConfig::https(proxy.url.as_str())
@@ -121,6 +176,18 @@ impl Proxies {
             Some(direct) => config.no_proxy(direct),
             None => config,
         }
+    }
+}
+
+/// The certificates of a file.
+fn certificates(path: &str) -> Result<Arc<[u8]>, String> {
+    let pem = std::fs::read(path).map_err(|error| format!("{CA_BUNDLE} is `{path}`, which cannot be read: {error}"))?;
+    let mut found = CertificateDer::pem_slice_iter(&pem);
+    match found.next() {
+        Some(Ok(_)) if found.all(|one| one.is_ok()) => Ok(pem.into()),
+        _ => Err(format!(
+            "{CA_BUNDLE} is `{path}`, which has no certificates in PEM, or one that is damaged"
+        )),
     }
 }
 
@@ -158,25 +225,12 @@ fn host(url: &str) -> &str {
     }
 }
 
-fn client(proxy: ProxyConfig, tls: bool) -> SharedHttpClient {
-    Builder::new().build_with_connector_fn(move |settings, components| {
-        let mut connector = Connector::builder().proxy_config(proxy.clone());
-        connector.set_connector_settings(settings.cloned());
-        connector.set_sleep_impl(components.and_then(|components| components.sleep_impl()));
-        if tls {
-            connector.tls_provider(Provider::Rustls(CryptoMode::Ring)).build()
-        } else {
-            connector.build_http()
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(variables: &[(&str, &str)]) -> Result<Proxies, String> {
-        Proxies::of(|name| {
+    fn of(variables: &[(&str, &str)]) -> Result<Connections, String> {
+        Connections::of(|name| {
             let found = variables.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| (*value).to_owned())
         })

@@ -102,6 +102,22 @@ pub struct Args {
     /// The most records per second that an experiment may send [default: 10000]
     #[arg(long, value_name = "N", env = "KINEX_MAX_RECORDS_PER_SECOND")]
     pub max_records_per_second: Option<u32>,
+    /// Label and taint keys of nodes that experiments may name under scheduling, `*` for every key; may be repeated [default: none]
+    #[arg(
+        long = "allow-node-key",
+        value_name = "KEY",
+        env = "KINEX_ALLOW_NODE_KEY",
+        value_delimiter = ','
+    )]
+    pub allow_node_keys: Vec<String>,
+    /// Priority classes that experiments may name; may be repeated [default: none]
+    #[arg(
+        long = "allow-priority-class",
+        value_name = "NAME",
+        env = "KINEX_ALLOW_PRIORITY_CLASS",
+        value_delimiter = ','
+    )]
+    pub allow_priority_classes: Vec<String>,
     /// How long a deleted experiment waits for its stream to be deleted before it is given up [default: 2m]
     #[arg(long, value_name = "TIME", env = "KINEX_CLEANUP_TIMEOUT")]
     pub cleanup_timeout: Option<String>,

@@ -26,6 +26,7 @@ pub fn refuse(experiment: &KinesisExperiment, spec: &Spec, settings: &Settings) 
         shards(spec, limits),
         chaos(spec, settings),
         restart(spec),
+        scheduling(experiment, limits),
     ];
     checks.into_iter().flatten().next()
 }
@@ -178,6 +179,47 @@ fn rate(spec: &Spec, limits: &Limits) -> Option<Refusal> {
             "{who} asks for {rate} records per second, and the operator allows {most} (--max-records-per-second): ask for \
              fewer, or have the limit raised"
         ),
+    })
+}
+
+/// Nodes may be set apart for others, and a high priority evicts their pods.
+fn scheduling(experiment: &KinesisExperiment, limits: &Limits) -> Option<Refusal> {
+    let refusal = |message: String| Refusal {
+        reason: "SchedulingNotAllowed",
+        message,
+    };
+    let known = |allowed: &[String]| match allowed {
+        [] => "none".to_owned(),
+        some => format!("`{}`", some.join("`, `")),
+    };
+    let allows = |allowed: &[String], name: Option<&str>| {
+        allowed
+            .iter()
+            .any(|allowed| allowed == "*" || Some(allowed.as_str()) == name)
+    };
+    let (consumers, producer) = (
+        &experiment.spec.consumers.scheduling,
+        &experiment.spec.producer.scheduling,
+    );
+    [("consumers", consumers), ("producer", producer)].into_iter().find_map(|(part, asked)| {
+        let key = asked.keys().find(|key| !allows(&limits.node_keys, *key)).map(|key| {
+            let named = key.map_or("every taint".to_owned(), |key| format!("the node key `{key}`"));
+            let known = known(&limits.node_keys);
+            refusal(format!(
+                "spec.{part}.scheduling names {named}, and the operator allows {known} (--allow-node-key): leave it out, or \
+                 have it allowed"
+            ))
+        });
+        key.or_else(|| {
+            let class = asked.priority_class_name.as_deref()?;
+            let known = known(&limits.priority_classes);
+            (!allows(&limits.priority_classes, Some(class))).then(|| {
+                refusal(format!(
+                    "spec.{part}.scheduling.priorityClassName is `{class}`, and the operator allows {known} \
+                     (--allow-priority-class): leave it out, or have it allowed"
+                ))
+            })
+        })
     })
 }
 

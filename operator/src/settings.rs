@@ -109,6 +109,10 @@ pub struct Limits {
     pub running_max: u32,
     /// Records per second.
     pub records_per_second_max: u32,
+    /// Label and taint keys of nodes; `*`: every key.
+    pub node_keys: Vec<String>,
+    /// Priority classes.
+    pub priority_classes: Vec<String>,
 }
 
 /// The settings contradict each other or cannot be.
@@ -153,6 +157,8 @@ impl Settings {
             max_replicas,
             max_running,
             max_records_per_second,
+            allow_node_keys,
+            allow_priority_classes,
             cleanup_timeout,
             operator_class,
             leader_election,
@@ -190,6 +196,8 @@ impl Settings {
             replicas_max: positive("--max-replicas", max_replicas, 100)?,
             running_max: positive("--max-running", max_running, 10)?,
             records_per_second_max: max_records_per_second.unwrap_or(10_000),
+            node_keys: allow_node_keys.into_iter().filter(|key| !key.is_empty()).collect(),
+            priority_classes: names("--allow-priority-class", allow_priority_classes)?,
         };
         Ok(Self {
             scope: scope(namespaces, all_namespaces, env("POD_NAMESPACE"))?,

@@ -51,6 +51,8 @@ fn the_operator_understands_the_charts_flags() {
             "limits.streamPrefixes={team-a-,team-b-}",
             "workerPriorityClassName=batch",
             "caBundle.configMapName=trust",
+            "limits.nodeKeys={disktype,batch}",
+            "limits.priorityClasses={low,batch}",
             "cleanupTimeout=30s",
             "consumer.nodeSelector.disk=ssd",
             "consumer.tolerations[0].key=batch",
@@ -85,6 +87,11 @@ fn the_operator_understands_the_charts_flags() {
         );
         let trusted = given("caBundle").then_some("trust/ca.crt");
         assert_eq!(args.ca_bundle.as_deref(), trusted);
+        let named = if given("limits.nodeKeys") { 2 } else { 0 };
+        assert_eq!(
+            (args.allow_node_keys.len(), args.allow_priority_classes.len()),
+            (named, named)
+        );
         assert_eq!(args.leader_election, !given("operator.leaderElection"));
         for (pod, value) in [
             (&args.consumer_pod, "consumer.nodeSelector"),

@@ -15,6 +15,7 @@ mod load;
 mod metadata;
 mod name;
 mod problem;
+pub mod scheduling;
 mod schema;
 mod text;
 pub mod types;
@@ -23,6 +24,7 @@ pub use convert::convert;
 pub use duration::DurationText;
 pub use load::{LoadError, Placed, document, load};
 pub use problem::Problem;
+pub use scheduling::Scheduling;
 pub use schema::{crd, crd_yaml};
 pub use types::{KinesisExperiment, KinesisExperimentSpec};
 

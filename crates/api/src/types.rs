@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::duration::DurationText;
 use crate::name;
+use crate::scheduling::Scheduling;
 
 /// What an experiment is: a stream, a fleet of consumers, a load, and the steps to carry out and judge.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -186,6 +187,9 @@ pub struct Consumers {
     /// Where a shard without a checkpoint is read from: `TrimHorizon` (the oldest record) or `Latest`. Children are always read from their beginning.
     #[serde(default)]
     pub initial_position: InitialPosition,
+    /// Where their pods run.
+    #[serde(default)]
+    pub scheduling: Scheduling,
 }
 
 fn default_leases_max() -> i32 {
@@ -219,6 +223,7 @@ impl Default for Consumers {
             failover_after: default_failover_after(),
             settle_for: default_settle_for(),
             initial_position: InitialPosition::default(),
+            scheduling: Scheduling::default(),
         }
     }
 }
@@ -239,6 +244,9 @@ pub struct Producer {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 4_096))]
     pub lanes: Option<i32>,
+    /// Where its pod runs.
+    #[serde(default)]
+    pub scheduling: Scheduling,
 }
 
 /// What counts as balanced.

@@ -48,6 +48,10 @@ fn longest(schema: &Value) -> u64 {
     match schema["type"].as_str().expect("every field has a type") {
         "string" => bound("maxLength") + 2,
         "array" => bound("maxItems") * (longest(&schema["items"]) + 1) + 2,
+        "object" if schema["additionalProperties"].is_object() => {
+            // The longest label: its rules bound key and value.
+            bound("maxProperties") * (317 + 63 + 6)
+        }
         "object" => {
             let fields = schema["properties"].as_object().into_iter().flatten();
             fields

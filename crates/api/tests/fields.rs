@@ -21,6 +21,17 @@ fn schema() -> &'static Value {
     &SCHEMA
 }
 
+fn scheduling() -> Value {
+    json!({
+        "nodeSelector": { "disktype": "ssd" },
+        "tolerations": [
+            { "key": "batch", "operator": "Equal", "value": "yes", "effect": "NoExecute", "tolerationSeconds": 60 },
+            { "key": "spot", "operator": "Exists", "effect": "NoSchedule" },
+        ],
+        "priorityClassName": "batch",
+    })
+}
+
 /// A manifest that has every field but `preset`.
 fn full() -> Value {
     let named = |name: &str, action: &str, does: Value| json!({ "name": name, "timeout": "20m", "onFailure": "Continue", action: does });
@@ -35,9 +46,9 @@ fn full() -> Value {
             "scalePolicy": "Mirror", "statefulSetName": "readers", "maxLeasesPerWorker": 10,
             "processParentShardBeforeChildren": false, "strategy": "Balanced", "leaseStealingInterval": "10s",
             "capPolicy": "Cover", "capRounding": "Ceil", "renewal": "PerWorker", "failoverAfter": "10s",
-            "settleFor": "1200ms", "initialPosition": "TrimHorizon",
+            "settleFor": "1200ms", "initialPosition": "TrimHorizon", "scheduling": scheduling(),
         },
-        "producer": { "recordsPerSecond": 40, "recordBytes": 256, "lanes": 64 },
+        "producer": { "recordsPerSecond": 40, "recordBytes": 256, "lanes": 64, "scheduling": scheduling() },
         "balance": { "maxImbalance": 1, "stableFor": "12s", "timeout": "6m" },
         "run": { "nonce": 1, "state": "Running", "deadline": "2h", "onFailure": "Stop", "afterwards": "StopPods" },
         "ttlSecondsAfterFinished": 86_400,
@@ -93,7 +104,8 @@ fn taken(spec: &Value) -> Result<Spec, String> {
 /// Every leaf of a value with its pointer and its path in the schema, by the same walk.
 fn leaves(schema: &Value, value: &Value, pointer: String, path: String, found: &mut Vec<(String, String, Value)>) {
     match value {
-        Value::Object(fields) => {
+        // A map is one value.
+        Value::Object(fields) if schema["additionalProperties"].is_null() => {
             for (name, below) in fields {
                 let schema = &schema["properties"][name];
                 leaves(

@@ -49,6 +49,7 @@ fn pod(parts: &Parts<'_>) -> PodSpec {
                 ..parts.container("producer", arguments(parts), ALIVE_WITHIN)
             },
             &pods.producer_extras,
+            &parts.experiment.spec.producer.scheduling,
         )
     })
 }

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{
     Capabilities, ConfigMapVolumeSource, Container, ContainerPort, EnvVar, HTTPGetAction, KeyToPath,
-    LocalObjectReference, PodSecurityContext, PodSpec, Probe, SeccompProfile, SecurityContext, Volume, VolumeMount,
+    LocalObjectReference, PodSecurityContext, PodSpec, Probe, SeccompProfile, SecurityContext, Toleration, Volume,
+    VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use kinex_api::KinesisExperiment;
+use kinex_api::{KinesisExperiment, Scheduling, scheduling};
 use kinex_core::experiment::Spec;
 use kube::{Resource, ResourceExt};
 
@@ -121,8 +122,19 @@ impl<'a> Parts<'a> {
         if self.endpoint.is_some() { CREDENTIALS } else { &[] }
     }
 
-    /// A pod of one container, in the restricted profile of the pod security standards.
-    pub(super) fn pod(&self, account: Option<&String>, container: Container, extras: &PodExtras) -> PodSpec {
+    /// A pod of one container, in the restricted profile of the pod security standards. What the installer says of the nodes
+    /// comes before what the experiment says.
+    pub(super) fn pod(
+        &self,
+        account: Option<&String>,
+        container: Container,
+        extras: &PodExtras,
+        asked: &Scheduling,
+    ) -> PodSpec {
+        let mut node_selector = asked.node_selector.clone();
+        node_selector.extend(extras.node_selector.clone());
+        let mut tolerations = extras.tolerations.clone();
+        tolerations.extend(asked.tolerations.iter().map(toleration));
         let pods = &self.settings.pods;
         let container = Container {
             env: container.env.map(|own| extras.environment(own, self.kept())),
@@ -140,9 +152,9 @@ impl<'a> Parts<'a> {
             // Variables for every Service of the namespace could be mistaken for settings.
             enable_service_links: Some(false),
             image_pull_secrets: Some(secrets.collect::<Vec<_>>()).filter(|secrets| !secrets.is_empty()),
-            priority_class_name: pods.priority_class.clone(),
-            node_selector: Some(extras.node_selector.clone()).filter(|labels| !labels.is_empty()),
-            tolerations: Some(extras.tolerations.clone()).filter(|taints| !taints.is_empty()),
+            priority_class_name: asked.priority_class_name.clone().or(pods.priority_class.clone()),
+            node_selector: Some(node_selector).filter(|labels| !labels.is_empty()),
+            tolerations: Some(tolerations).filter(|taints| !taints.is_empty()),
             affinity: extras.affinity.clone(),
             security_context: Some(PodSecurityContext {
                 run_as_non_root: Some(true),
@@ -230,6 +242,16 @@ impl<'a> Parts<'a> {
             termination_message_policy: Some("File".to_owned()),
             ..Container::default()
         }
+    }
+}
+
+fn toleration(asked: &scheduling::Toleration) -> Toleration {
+    Toleration {
+        key: asked.key.clone(),
+        operator: Some(asked.operator.as_str().to_owned()),
+        value: asked.value.clone(),
+        effect: asked.effect.map(|effect| effect.as_str().to_owned()),
+        toleration_seconds: asked.toleration_seconds,
     }
 }
 

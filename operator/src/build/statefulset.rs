@@ -102,7 +102,12 @@ fn pod(parts: &Parts<'_>) -> PodSpec {
             }),
             ..Volume::default()
         }]),
-        ..parts.pod(pods.consumer_account.as_ref(), container, &pods.consumer_extras)
+        ..parts.pod(
+            pods.consumer_account.as_ref(),
+            container,
+            &pods.consumer_extras,
+            &parts.experiment.spec.consumers.scheduling,
+        )
     })
 }
 

@@ -34,6 +34,60 @@ fn the_guides_experiments_are_within_the_limits() {
     }
 }
 
+/// An experiment whose consumers and producer run where this says.
+fn scheduled(consumers: &str, producer: &str) -> String {
+    let steps =
+        format!("{WAIT}  consumers: {{scheduling: {{{consumers}}}}}\n  producer: {{scheduling: {{{producer}}}}}\n");
+    with("initialShards: 2", &steps)
+}
+
+#[test]
+fn experiments_name_only_nodes_and_priority_classes_that_are_allowed() {
+    let (disk, spot) = (
+        "nodeSelector: {disktype: ssd}",
+        "tolerations: [{key: spot, operator: Exists}]",
+    );
+    let (all, class) = ("tolerations: [{operator: Exists}]", "priorityClassName: batch");
+    let allowed = ["--allow-node-key=disktype,spot", "--allow-priority-class=batch"];
+    let refused = |consumers: &str, producer: &str, flags: &[&str]| refused(&scheduled(consumers, producer), flags);
+    let message = |part: &str, what: &str, known: &str, flag: &str| {
+        let text = format!(
+            "spec.{part}.scheduling{what}, and the operator allows {known} ({flag}): leave it out, or have it allowed"
+        );
+        Some(("SchedulingNotAllowed", text))
+    };
+    assert_eq!(refused(disk, spot, &allowed), None);
+    assert_eq!(refused(class, class, &allowed), None);
+    assert_eq!(refused(all, disk, &["--allow-node-key=*"]), None);
+    assert_eq!(
+        refused(disk, "", &[]),
+        message(
+            "consumers",
+            " names the node key `disktype`",
+            "none",
+            "--allow-node-key"
+        )
+    );
+    assert_eq!(
+        refused("", all, &allowed),
+        message(
+            "producer",
+            " names every taint",
+            "`disktype`, `spot`",
+            "--allow-node-key"
+        )
+    );
+    assert_eq!(
+        refused("", class, &["--allow-priority-class=low"]),
+        message(
+            "producer",
+            ".priorityClassName is `batch`",
+            "`low`",
+            "--allow-priority-class"
+        )
+    );
+}
+
 #[test]
 fn each_limit_says_what_was_asked_and_what_to_do() {
     let cases: &[(&str, &str, &[&str], &str, &str)] = &[

@@ -98,6 +98,32 @@ fn extras_of_the_installation_reach_the_pods_of_their_kind_alone() {
 }
 
 #[test]
+fn experiments_say_where_their_pods_run_and_the_installation_has_the_last_word() {
+    let mut asking = experiment("quick.yaml");
+    asking.spec.consumers.scheduling = serde_json::from_value(serde_json::json!({
+        "nodeSelector": { "disk": "hdd", "zone": "a" },
+        "tolerations": [{ "key": "spot", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 60 }],
+        "priorityClassName": "batch",
+    }))
+    .unwrap();
+    let [consumer, producer] = pods(&build(&asking, &settings(&[EXTRAS, "--worker-priority-class=low"])));
+    let nodes = consumer.node_selector.unwrap();
+    assert_eq!((nodes["disk"].as_str(), nodes["zone"].as_str()), ("ssd", "a"));
+    let tolerated = consumer.tolerations.unwrap();
+    let keys: Vec<_> = tolerated.iter().filter_map(|taint| taint.key.as_deref()).collect();
+    assert_eq!(keys, ["batch", "spot"]);
+    let spot = &tolerated[1];
+    assert_eq!(
+        (spot.operator.as_deref(), spot.effect.as_deref()),
+        (Some("Exists"), Some("NoExecute"))
+    );
+    assert_eq!(spot.toleration_seconds, Some(60));
+    assert_eq!(consumer.priority_class_name.as_deref(), Some("batch"));
+    assert_eq!(producer.priority_class_name.as_deref(), Some("low"));
+    assert_eq!((producer.node_selector, producer.tolerations), (None, None));
+}
+
+#[test]
 fn chaos_on_aws_with_every_flag() {
     let flags = [
         "--image=kinex:dev",

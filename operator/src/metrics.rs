@@ -129,9 +129,10 @@ impl Meters {
     }
 
     /// Shows an experiment as its status has it, in place of what was shown before, and counts the steps that ended
-    /// since then. (Those in the first status that a process sees were counted by the one before it.)
-    pub fn observe_status(&self, experiment: &str, status: &Status) {
-        let Some(before) = self.experiments.status(experiment, status) else {
+    /// since then. (Those in the first status that a process sees were counted by the one before it.) Outside of a cluster
+    /// there is no namespace.
+    pub fn observe_status(&self, experiment: &str, namespace: Option<&str>, status: &Status) {
+        let Some(before) = self.experiments.status(experiment, namespace, status) else {
             return;
         };
         let same_run = before.run_nonce == status.run_nonce;

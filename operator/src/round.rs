@@ -298,9 +298,11 @@ async fn play(
             Err(error) => return Err(Error::Status(error)),
         }
     }
-    context
-        .meters
-        .observe_status(&context.title(experiment.as_ref()), &status);
+    context.meters.observe_status(
+        &context.title(experiment.as_ref()),
+        experiment.namespace().as_deref(),
+        &status,
+    );
     if world.unseen.is_none() {
         context
             .meters
@@ -445,9 +447,11 @@ pub(crate) async fn refuse(
         status.message = Some(trouble.message.clone());
     }
     status::complete(&mut status, &stored, Some(&trouble), true, wall());
-    context
-        .meters
-        .observe_status(&context.title(experiment.as_ref()), &status);
+    context.meters.observe_status(
+        &context.title(experiment.as_ref()),
+        experiment.namespace().as_deref(),
+        &status,
+    );
     if status != stored {
         info!(
             experiment = experiment.name_any(),

@@ -16,6 +16,7 @@ pub(super) struct Experiments(Arc<Mutex<BTreeMap<String, Seen>>>);
 
 #[derive(Debug, Default)]
 struct Seen {
+    namespace: Option<String>,
     status: Status,
     records: Option<RecordFacts>,
 }
@@ -33,10 +34,11 @@ struct Metric {
 
 impl Experiments {
     /// Shows this status from now on, and gives the one before it, when there was one.
-    pub(super) fn status(&self, experiment: &str, status: &Status) -> Option<Status> {
+    pub(super) fn status(&self, experiment: &str, namespace: Option<&str>, status: &Status) -> Option<Status> {
         let mut all = self.all();
         let known = all.contains_key(experiment);
         let seen = all.entry(experiment.to_owned()).or_default();
+        seen.namespace = namespace.map(str::to_owned);
         let before = std::mem::replace(&mut seen.status, status.clone());
         known.then_some(before)
     }
@@ -64,6 +66,9 @@ impl Collector for Experiments {
                 .flat_map(|(experiment, seen)| {
                     (metric.series)(seen).into_iter().map(move |(mut labels, value)| {
                         labels.insert(0, ("experiment", experiment.clone()));
+                        if let Some(namespace) = &seen.namespace {
+                            labels.insert(1, ("namespace", namespace.clone()));
+                        }
                         (labels, value)
                     })
                 })

@@ -65,7 +65,7 @@ fn running() -> Status {
 #[test]
 fn a_scrape_shows_the_last_status_of_each_experiment() {
     let meters = Meters::default();
-    meters.observe_status("a", &running());
+    meters.observe_status("a", None, &running());
     meters.observe_records(
         "a",
         &RecordFacts {
@@ -107,13 +107,13 @@ fn a_scrape_shows_the_last_status_of_each_experiment() {
 #[test]
 fn a_later_status_leaves_nothing_of_the_one_before() {
     let meters = Meters::default();
-    meters.observe_status("a", &running());
+    meters.observe_status("a", None, &running());
     let mut later = running();
     later.phase = Phase::Succeeded;
     later.verdict = Verdict::Pass;
     later.steps[1].outcome = Outcome::Pass;
     later.leases.as_mut().unwrap().by_worker = [("w-1".into(), 30)].into();
-    meters.observe_status("a", &later);
+    meters.observe_status("a", None, &later);
     assert_eq!(
         series(&meters, "_info{"),
         [r#"kinex_experiment_phase_info{experiment="a",phase="Succeeded",verdict="Pass"} 1.0"#]
@@ -128,8 +128,8 @@ fn a_later_status_leaves_nothing_of_the_one_before() {
 #[test]
 fn an_experiment_that_is_forgotten_has_no_series() {
     let meters = Meters::default();
-    meters.observe_status("a", &running());
-    meters.observe_status("b", &running());
+    meters.observe_status("a", None, &running());
+    meters.observe_status("b", None, &running());
     meters.observe_records("a", &RecordFacts::default());
     meters.forget("a");
     assert!(series(&meters, "experiment=\"a\"").is_empty());
@@ -141,7 +141,7 @@ fn an_experiment_that_is_forgotten_has_no_series() {
 #[test]
 fn a_status_before_the_first_look_shows_no_numbers_that_nobody_saw() {
     let meters = Meters::default();
-    meters.observe_status("new", &Status::default());
+    meters.observe_status("new", None, &Status::default());
     assert_eq!(
         series(&meters, "new"),
         [r#"kinex_experiment_phase_info{experiment="new",phase="Pending",verdict="Awaited"} 1.0"#]
@@ -156,7 +156,7 @@ fn two_steps_of_one_name_are_one_series() {
         ..status.steps[0].clone()
     };
     let meters = Meters::default();
-    meters.observe_status("a", &status);
+    meters.observe_status("a", None, &status);
     assert_eq!(
         series(&meters, "kinex_convergence_seconds"),
         [r#"kinex_convergence_seconds{experiment="a",step="steady-1"} 2.0"#]
@@ -194,7 +194,7 @@ fn outcomes_are_counted_from_nought() {
 #[test]
 fn names_are_written_so_that_the_text_stays_readable() {
     let meters = Meters::default();
-    meters.observe_status("a\"b\\c\nd", &Status::default());
+    meters.observe_status("a\"b\\c\nd", None, &Status::default());
     let lines = series(&meters, "phase_info");
     assert_eq!(
         lines,
@@ -220,7 +220,7 @@ fn conditions_are_shown_with_their_reasons() {
         ],
         ..running()
     };
-    meters.observe_status("orders", &status);
+    meters.observe_status("orders", None, &status);
     assert_eq!(
         series(&meters, "kinex_experiment_condition"),
         [
@@ -231,11 +231,23 @@ fn conditions_are_shown_with_their_reasons() {
 }
 
 #[test]
+fn series_of_an_experiment_in_a_cluster_name_its_namespace() {
+    let meters = Meters::default();
+    meters.observe_status("lab/orders", Some("lab"), &running());
+    let all = series(&meters, "kinex_experiment_phase_info");
+    assert_eq!(all.len(), 1);
+    assert!(
+        all[0].starts_with(r#"kinex_experiment_phase_info{experiment="lab/orders",namespace="lab","#),
+        "{all:?}"
+    );
+}
+
+#[test]
 fn steps_that_end_are_counted_once() {
     let meters = Meters::default();
     let counts = |part: &str| series(&meters, part);
     // What was over before this process looked was counted by another.
-    meters.observe_status("orders", &running());
+    meters.observe_status("orders", None, &running());
     assert_eq!(counts("kinex_step_duration_seconds_count"), Vec::<String>::new());
     let mut ended = running();
     let step = &mut ended.steps[1];
@@ -245,7 +257,7 @@ fn steps_that_end_are_counted_once() {
     step.seconds = Some(3.5);
     step.convergence_seconds = Some(1.25);
     for _ in 0..3 {
-        meters.observe_status("orders", &ended);
+        meters.observe_status("orders", None, &ended);
     }
     assert_eq!(
         counts("kinex_step_duration_seconds_count"),
@@ -257,7 +269,7 @@ fn steps_that_end_are_counted_once() {
     );
     // The steps of another run are other steps, whatever their names.
     ended.run_nonce = Some(9);
-    meters.observe_status("orders", &ended);
+    meters.observe_status("orders", None, &ended);
     assert_eq!(
         counts("kinex_convergence_duration_seconds_count"),
         ["kinex_convergence_duration_seconds_count 2"]

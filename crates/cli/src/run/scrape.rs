@@ -90,7 +90,7 @@ impl Scrape {
         for Failure { effect, .. } in &world.failures {
             self.meters.effect(effect, false);
         }
-        self.meters.observe_status(&self.experiment, after);
+        self.meters.observe_status(&self.experiment, None, after);
         if world.unseen.is_none() {
             self.meters.observe_records(&self.experiment, &world.records);
         }

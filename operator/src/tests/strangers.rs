@@ -153,7 +153,7 @@ async fn scene(spec: &Spec, experiment: &KinesisExperiment) -> Scene {
 /// Asks for two workers when the watch shows this StatefulSet as the experiment's.
 async fn scale(server: &ApiServer, seen: Option<Value>) {
     let (experiment, spec) = orders();
-    let mut scene = scene(&spec, &experiment).await;
+    let mut scene = Box::new(scene(&spec, &experiment).await);
     let cluster = Cluster {
         set: seen.map(|set| Arc::new(serde_json::from_value(set).unwrap())),
         pods: Vec::new(),
@@ -211,7 +211,7 @@ async fn delete_replaced_or_changed_object_stays() {
 async fn publish(server: &ApiServer) -> Result<String, &'static str> {
     let publishing = async {
         let (experiment, spec) = orders();
-        let mut scene = scene(&spec, &experiment).await;
+        let mut scene = Box::new(scene(&spec, &experiment).await);
         let client = server.client();
         let keeper = Keeper::new(&client, &experiment, spec.run.nonce, spec.reports);
         keeper.recall(&mut scene).await.map_err(|trouble| trouble.reason)?;

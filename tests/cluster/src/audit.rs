@@ -19,6 +19,10 @@ pub struct Call {
     pub resource: String,
     /// The status of the answer.
     pub code: u64,
+    /// The pod whose token it was; empty: none's.
+    pub pod: String,
+    /// When the request was there, RFC 3339 with microseconds: of two such times the earlier one is the smaller text.
+    pub at: String,
 }
 
 impl Call {
@@ -43,6 +47,8 @@ impl Call {
             verb: text(&entry["verb"]),
             group: text(&object["apiGroup"]),
             resource,
+            pod: text(&entry["user"]["extra"]["authentication.kubernetes.io/pod-name"][0]),
+            at: text(&entry["requestReceivedTimestamp"]),
             code: entry["responseStatus"]["code"].as_u64().unwrap_or_default(),
         })
     }

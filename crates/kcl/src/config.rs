@@ -105,7 +105,7 @@ impl Default for WorkerConfig {
             prefetch: 1,
             // A read has 10 MiB at most, and takes up to 2.5 times that while it is decoded: one or two of the largest at once.
             memory_max: 64 * 1024 * 1024,
-            // Bounds the memory of an aggregate that unfolds into very many user records.
+            // Bounds the memory of an aggregate that holds very many user records.
             batch_records_max: 1_000,
             // As every other client library.
             out_of_range: OutOfRange::Drop,

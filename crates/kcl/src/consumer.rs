@@ -15,19 +15,19 @@ use kinex_core::shard::{Batch, Call as Work, Consumer as Table, Effect, Event, R
 use kinex_core::time::Moment;
 use tokio::sync::mpsc;
 
-use crate::board::Board;
 use crate::call::{Call, Failure, Job, Outcome};
 use crate::checkpointer::{CheckpointError, Checkpointer};
 use crate::clock;
 use crate::config::InitialPosition;
 use crate::control::Control;
+use crate::deaggregate::{Deaggregator, RecordFilter};
 use crate::events::WorkerEvent;
 use crate::fetch::{Ahead, Fetched, Source, Stuck};
 use crate::message::{Lineage, Message};
 use crate::poison::PoisonAction;
 use crate::ports::{ChildShard, Fault, ShardIterator, StreamReader};
 use crate::processor::{ProcessorFactory, Record, RecordBatch, ShardStart};
-use crate::unfold::{Sieve, Unfolding};
+use crate::reporter::Reporter;
 use crate::worker::HoldState;
 
 /// Everything that a consumer is made of.
@@ -37,7 +37,7 @@ pub(crate) struct Setup<R, F> {
     pub(crate) control: Arc<Control>,
     pub(crate) source: Source<R>,
     pub(crate) factory: Arc<F>,
-    pub(crate) sieve: Sieve,
+    pub(crate) filter: RecordFilter,
     pub(crate) inbox: mpsc::Sender<Message>,
     pub(crate) initial_position: InitialPosition,
     pub(crate) policy: RetryPolicy,
@@ -55,10 +55,10 @@ struct Consumer<R, F: ProcessorFactory> {
     table: Table,
     hold: Arc<Hold>,
     control: Arc<Control>,
-    board: Board,
+    reporter: Reporter,
     source: Arc<Source<R>>,
     factory: Arc<F>,
-    sieve: Sieve,
+    filter: RecordFilter,
     inbox: mpsc::Sender<Message>,
     initial_position: InitialPosition,
     drain_timeout: Duration,
@@ -71,7 +71,7 @@ struct Consumer<R, F: ProcessorFactory> {
     last_failure: Option<Failure>,
     request: Option<Request>,
     ahead: Option<Ahead>,
-    unfolding: Option<Unfolding>,
+    deaggregator: Option<Deaggregator>,
     batch: Option<Arc<RecordBatch>>,
     /// The rest of a batch that failed, which is given one by one; and whether the shard ends with it.
     one_by_one: VecDeque<Record>,
@@ -139,7 +139,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             control,
             source,
             factory,
-            sieve,
+            filter,
             inbox,
             initial_position,
             policy,
@@ -159,12 +159,12 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             checkpointer: Checkpointer::new(Arc::clone(&hold), lease.checkpoint, inbox.clone()),
             processor: None,
             on_poison,
-            board: source.board.clone(),
+            reporter: source.reporter.clone(),
             hold,
             control,
             source: Arc::new(source),
             factory,
-            sieve,
+            filter,
             inbox,
             initial_position,
             drain_timeout,
@@ -173,7 +173,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             last_failure: None,
             request: None,
             ahead: None,
-            unfolding: None,
+            deaggregator: None,
             batch: None,
             one_by_one: VecDeque::new(),
             ends_with_them: false,
@@ -210,7 +210,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
                 Wake::Sought(answer) => self.sought(answer).await,
                 Wake::Fetched(answer) => self.fetched(answer).await,
                 Wake::Placed(answer) => self.placed(answer).await,
-                Wake::Unfold => self.unfold().await,
+                Wake::Unfold => self.deaggregate().await,
                 Wake::Narrowed(first) => self.narrowed(first).await,
                 Wake::Gone => self.gone().await,
                 Wake::Probed(answer) => self.probed(answer).await,
@@ -239,7 +239,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
                 (Some(Request::Probe(answer)), _) => Wake::Probed(answer.await),
                 (Some(Request::Narrow(first)), _) => Wake::Narrowed(first.clone()),
                 (Some(Request::Fetch), _) if self.gone => Wake::Gone,
-                (Some(Request::Fetch), _) if self.unfolding.is_some() || !self.one_by_one.is_empty() => Wake::Unfold,
+                (Some(Request::Fetch), _) if self.deaggregator.is_some() || !self.one_by_one.is_empty() => Wake::Unfold,
                 (Some(Request::Fetch), Some(ahead)) => Wake::Fetched(ahead.next().await),
                 (Some(Request::Fetch), None) => Wake::Fetched(Err(Stuck)),
                 (None, _) => std::future::pending().await,
@@ -296,7 +296,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             event == Event::DrainTimedOut && matches!(self.table.state(), State::Finishing { .. } | State::Settling);
         if timed_out {
             self.hung = true;
-            self.board.tell(WorkerEvent::DrainTimedOut {
+            self.reporter.emit(WorkerEvent::DrainTimedOut {
                 shard: self.hold.key.clone(),
                 epoch: self.hold.fence.epoch,
             });
@@ -309,7 +309,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
         let effects = self.table.on(clock::now(), event);
         let in_hand = self.call.as_ref().is_some_and(|call| call.name == "process");
         if in_hand && effects.contains(&Effect::Interrupt) {
-            self.board.tell(WorkerEvent::BatchCut {
+            self.reporter.emit(WorkerEvent::BatchCut {
                 shard: self.hold.key.clone(),
                 epoch: self.hold.fence.epoch,
                 reason,
@@ -338,7 +338,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             State::Lapsed { .. } => HoldState::Lapsed,
             State::Finishing { .. } | State::Settling | State::Drained { .. } | State::Over => HoldState::Draining,
         };
-        self.board.hold(&self.hold, |hold| hold.state = state);
+        self.reporter.hold(&self.hold, |hold| hold.state = state);
     }
 
     /// Somebody says that the cause of the failures is gone.
@@ -349,7 +349,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             return;
         }
         self.pause_until = None;
-        self.board.tell(WorkerEvent::ShardResumed {
+        self.reporter.emit(WorkerEvent::ShardResumed {
             shard: self.hold.key.clone(),
         });
         self.carry_out(effects).await;
@@ -373,7 +373,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
                 }
                 Effect::ReportDrained { clean } => self.report_drained(clean).await,
                 Effect::ReportEnded => {
-                    self.board.tell(WorkerEvent::ShardEnded {
+                    self.reporter.emit(WorkerEvent::ShardEnded {
                         shard: self.hold.key.clone(),
                         children: self.children.clone(),
                     });
@@ -381,14 +381,14 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
                     self.send(Message::ShardEnded { hold }).await;
                 }
                 Effect::TellLost => self.tell_lost().await,
-                Effect::Alarm(call) => self.board.tell(WorkerEvent::ShardFailing {
+                Effect::Alarm(call) => self.reporter.emit(WorkerEvent::ShardFailing {
                     shard: self.hold.key.clone(),
                     call: name(&call),
                     failures: self.failures(),
                     error: self.last_error(),
                 }),
                 Effect::Halt(call) => {
-                    self.board.tell(WorkerEvent::ShardHalted {
+                    self.reporter.emit(WorkerEvent::ShardHalted {
                         shard: self.hold.key.clone(),
                         call: name(&call),
                         error: self.last_error(),

@@ -22,7 +22,6 @@ use tokio_util::sync::CancellationToken;
 
 use self::binding::Bound;
 use self::checkpoints::Queue;
-use crate::board::Board;
 use crate::budget::Budget;
 use crate::clock;
 use crate::config::WorkerConfig;
@@ -31,6 +30,7 @@ use crate::events::WorkerEvent;
 use crate::message::Message;
 use crate::ports::{LeaseStore, StreamMismatch, StreamReader};
 use crate::processor::ProcessorFactory;
+use crate::reporter::Reporter;
 use crate::request::CheckpointWritten;
 use crate::syncer::{self, Syncer};
 use crate::worker::{Ended, Error};
@@ -49,7 +49,7 @@ pub(crate) struct Setup<S, R, F> {
     pub(crate) config: Arc<WorkerConfig>,
     pub(crate) inbox: mpsc::Receiver<Message>,
     pub(crate) sender: mpsc::Sender<Message>,
-    pub(crate) board: Board,
+    pub(crate) reporter: Reporter,
     /// Where the processors run.
     pub(crate) processors: Handle,
     /// Stop at once, as in a crash.
@@ -85,7 +85,7 @@ struct Driver<S, R, F> {
     config: Arc<WorkerConfig>,
     inbox: mpsc::Receiver<Message>,
     sender: mpsc::Sender<Message>,
-    board: Board,
+    reporter: Reporter,
     budget: Budget,
     processors: Handle,
     holds: BTreeMap<Hold, Held>,
@@ -135,7 +135,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             config,
             inbox,
             sender,
-            board,
+            reporter,
             processors,
             crash: _,
         } = setup;
@@ -152,7 +152,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             Arc::clone(&store),
             Arc::clone(&stream),
             Arc::clone(&config),
-            board.clone(),
+            reporter.clone(),
             sender.clone(),
             asks,
             my_rank,
@@ -171,7 +171,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             config,
             inbox,
             sender,
-            board,
+            reporter,
             processors,
             holds: BTreeMap::new(),
             consumers: JoinSet::new(),
@@ -186,12 +186,12 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
     }
 
     async fn run(&mut self) -> Result<Ended, Error> {
-        let board = self.board.clone();
-        let replaced = board.replaced();
+        let reporter = self.reporter.clone();
+        let replaced = reporter.replaced();
         tokio::pin!(replaced);
         loop {
             let now = clock::now();
-            self.board.update(|status| status.turned = Some(now));
+            self.reporter.update(|status| status.turned = Some(now));
             if now >= self.member.deadline() {
                 let actions = self.member.poll(now);
                 self.carry_out(actions);
@@ -273,7 +273,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
                 let _ = reply.send(held.is_some());
             }
             Message::Depart(departure) => {
-                self.board.update(|status| status.departing = true);
+                self.reporter.update(|status| status.departing = true);
                 self.happened(Event::Depart(departure));
             }
         }
@@ -304,7 +304,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             .map(|held| Arc::clone(&held.hold))
             .collect();
         for hold in hung {
-            self.board.tell(WorkerEvent::DrainTimedOut {
+            self.reporter.emit(WorkerEvent::DrainTimedOut {
                 shard: hold.key.clone(),
                 epoch: hold.fence.epoch,
             });
@@ -327,7 +327,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
                 continue;
             }
             held.slow = Some((began, running * 2));
-            self.board.tell(WorkerEvent::ProcessorSlow {
+            self.reporter.emit(WorkerEvent::ProcessorSlow {
                 shard: held.hold.key.clone(),
                 call,
                 running_millis: u64::try_from(running.as_millis()).unwrap_or(u64::MAX),
@@ -344,7 +344,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
                 // A bug of this crate: the shard stands still, and says so.
                 let hold = self.consumer_of.remove(&error.id());
                 if let Some(hold) = hold.filter(|hold| self.holds.contains_key(hold)) {
-                    self.board.tell(WorkerEvent::ShardHalted {
+                    self.reporter.emit(WorkerEvent::ShardHalted {
                         shard: hold.key,
                         call: "consume",
                         error: error.to_string(),
@@ -366,7 +366,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             }
         };
         let workers = workers.iter().map(|worker| (worker.clone(), count(worker))).collect();
-        self.board.update(|status| status.workers = workers);
+        self.reporter.update(|status| status.workers = workers);
         self.rank.send_replace(rank);
     }
 
@@ -379,7 +379,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
 
     /// Nobody is heard any more; whoever waits for an answer is told so, and the processors hear how it ended.
     async fn rest(&mut self) {
-        self.board.update(|status| status.turned = None);
+        self.reporter.update(|status| status.turned = None);
         for held in std::mem::take(&mut self.holds).into_values() {
             held.control.stop(StopReason::Lost);
         }

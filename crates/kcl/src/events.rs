@@ -282,13 +282,13 @@ impl Events {
     }
 
     /// Without a log line.
-    pub(crate) fn tell_quietly(&self, event: WorkerEvent) {
+    pub(crate) fn emit_quietly(&self, event: WorkerEvent) {
         let _ = self.sender.send(event);
     }
 
     /// Never waits: nobody listening, or somebody slow, is no concern of the worker's.
-    pub(crate) fn tell(&self, event: WorkerEvent) {
+    pub(crate) fn emit(&self, event: WorkerEvent) {
         crate::log::event(&event);
-        self.tell_quietly(event);
+        self.emit_quietly(event);
     }
 }

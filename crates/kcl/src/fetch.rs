@@ -12,13 +12,13 @@ use kinex_core::time::Moment;
 use tokio::sync::mpsc;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::board::Board;
 use crate::bucket::Bucket;
 use crate::budget::{Share, Slot, allocated};
 use crate::clock;
 use crate::ports::{Fault, FaultKind, RawRecord, ReadBatch, ReadFrom, ShardIterator, StreamReader};
 use crate::progress::Progress;
 use crate::read_size::{Brought, ReadSize};
+use crate::reporter::Reporter;
 
 /// The pause after the first failed read; it doubles with each further one up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(250);
@@ -38,7 +38,7 @@ const DESCRIBED_WITHIN: Duration = Duration::from_secs(15);
 pub(crate) struct Source<R> {
     pub(crate) stream: Arc<R>,
     pub(crate) hold: Arc<Hold>,
-    pub(crate) board: Board,
+    pub(crate) reporter: Reporter,
     pub(crate) slot: Arc<Slot>,
     pub(crate) bucket: Mutex<Bucket>,
     pub(crate) size: Mutex<ReadSize>,
@@ -75,13 +75,13 @@ pub(crate) struct Stuck;
 pub(crate) struct Ahead {
     reads: mpsc::Receiver<Fetched>,
     _task: AbortOnDropHandle<()>,
-    board: Board,
+    reporter: Reporter,
     hold: Arc<Hold>,
 }
 
 impl Drop for Ahead {
     fn drop(&mut self) {
-        self.board.progress(&self.hold, |progress| {
+        self.reporter.progress(&self.hold, |progress| {
             progress.next_reader();
         });
     }
@@ -92,14 +92,14 @@ impl Ahead {
     pub(crate) fn start<R: StreamReader>(source: Arc<Source<R>>, at: ShardIterator) -> Self {
         // The task itself holds one more read while the channel is full.
         let (sender, reads) = mpsc::channel(source.pace.prefetch);
-        let (board, hold) = (source.board.clone(), Arc::clone(&source.hold));
+        let (reporter, hold) = (source.reporter.clone(), Arc::clone(&source.hold));
         let mut reader = 0;
-        board.progress(&hold, |progress| reader = progress.next_reader());
+        reporter.progress(&hold, |progress| reader = progress.next_reader());
         let task = tokio::spawn(async move { source.read_on(reader, at, sender).await });
         Self {
             reads,
             _task: AbortOnDropHandle::new(task),
-            board,
+            reporter,
             hold,
         }
     }
@@ -121,16 +121,16 @@ impl<R: StreamReader> Source<R> {
         }
         let (shard, within) = (&self.hold.key, self.pace.request_timeout);
         let answer = self.stream.iterator(shard, from);
-        let iterator = self.board.ask("GetShardIterator", Some(shard), within, answer).await;
+        let iterator = self.reporter.ask("GetShardIterator", Some(shard), within, answer).await;
         let iterator = iterator.inspect_err(|_| self.failed())?;
-        self.board.count("GetShardIterator", "ok");
+        self.reporter.count("GetShardIterator", "ok");
         Ok(iterator)
     }
 
     /// The time by the stream's clock.
     pub(crate) async fn now_millis(&self) -> Result<i64, crate::ports::Fault> {
         let (shard, within) = (&self.hold.key, self.pace.request_timeout);
-        self.board
+        self.reporter
             .ask("now", Some(shard), within, self.stream.now_millis())
             .await
     }
@@ -138,7 +138,7 @@ impl<R: StreamReader> Source<R> {
     /// Whether records that lie outside of the shard's range were meant for another shard.
     pub(crate) async fn placed_by_key(&self) -> Result<bool, crate::ports::Fault> {
         let (shard, within) = (&self.hold.key, DESCRIBED_WITHIN);
-        self.board
+        self.reporter
             .ask("placed-by-key", Some(shard), within, self.stream.placed_by_key())
             .await
     }
@@ -200,19 +200,19 @@ impl<R: StreamReader> Source<R> {
 
     /// The reader cannot get on by itself: what it has read, or the memory that it needs, is in the hands of processors.
     fn waits_for_processor(&self, reader: u64) {
-        self.board
+        self.reporter
             .progress(&self.hold, |progress| progress.reader_due(reader, None));
     }
 
     /// The reader gets on by itself within this time.
     fn due_within(&self, reader: u64, time: Duration) {
         let due = clock::now() + time;
-        self.board
+        self.reporter
             .progress(&self.hold, |progress| progress.reader_due(reader, Some(due)));
     }
 
     fn failed(&self) {
-        self.board.progress(&self.hold, Progress::read_failed);
+        self.reporter.progress(&self.hold, Progress::read_failed);
     }
 
     async fn sleep(&self, reader: u64, time: Duration) {
@@ -229,13 +229,13 @@ impl<R: StreamReader> Source<R> {
                 .unwrap_or_else(|_| Err(late(shard, within)))
         };
         // The limit above says what to do next, so it is the one that counts.
-        self.board.ask("GetRecords", Some(shard), within * 2, answer).await
+        self.reporter.ask("GetRecords", Some(shard), within * 2, answer).await
     }
 
     /// Learns from a good read. Says what its records occupy.
     fn account(&self, batch: &ReadBatch, called: Moment) -> usize {
         self.worthless.store(0, Ordering::Relaxed);
-        self.board.count("GetRecords", "ok");
+        self.reporter.count("GetRecords", "ok");
         let payload: usize = batch.records.iter().map(payload).sum();
         let held: usize = batch.records.iter().map(occupied).sum();
         self.bucket(|bucket| bucket.received(payload, called));
@@ -248,7 +248,7 @@ impl<R: StreamReader> Source<R> {
             });
         });
         let now = clock::now();
-        self.board.hold(&self.hold, |hold| {
+        self.reporter.hold(&self.hold, |hold| {
             hold.behind_millis = Some(batch.behind_millis);
             hold.progress.read(now, batch.next.is_none());
         });

@@ -69,12 +69,11 @@
 //! # A walk through the code
 //! `worker` puts it together; `driver` is the lease thread, which carries out what
 //! [`Member`](kinex_core::member::Member) decides; `consumer` follows the table of [`kinex_core::shard`] for one shard;
-//! `fetch` reads ahead, `unfold` and `aggregate` make user records of what was read, `call` calls the processor;
+//! `fetch` reads ahead, `deaggregate` and `aggregate` make user records of what was read, `call` calls the processor;
 //! `syncer` keeps the lease rows in line with the shards of the stream.
 
 pub mod adoption;
 mod aggregate;
-mod board;
 mod bucket;
 mod budget;
 mod call;
@@ -84,6 +83,7 @@ mod config;
 mod consumer;
 pub mod contract;
 mod control;
+mod deaggregate;
 mod driver;
 mod events;
 mod fetch;
@@ -95,9 +95,9 @@ pub mod ports;
 mod processor;
 mod progress;
 mod read_size;
+mod reporter;
 mod request;
 mod syncer;
-mod unfold;
 mod worker;
 
 pub use checkpointer::{CheckpointError, Checkpointer};

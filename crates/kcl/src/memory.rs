@@ -5,5 +5,5 @@
 mod store;
 mod stream;
 
-pub use store::{Hitch, MemoryStore};
+pub use store::{InjectedFault, MemoryStore};
 pub use stream::{Link, MemoryStream};

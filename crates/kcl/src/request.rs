@@ -7,9 +7,9 @@ use kinex_core::member::{Reply, Request, Written};
 use kinex_core::time::Moment;
 use kinex_core::worker::{Group, WorkerRow};
 
-use crate::board::Board;
 use crate::clock;
 use crate::ports::{Fault, FaultKind, LeaseStore};
+use crate::reporter::Reporter;
 
 /// The pause before a checkpoint is sent again; it doubles up to [`PAUSE_MAX`].
 const PAUSE: Duration = Duration::from_millis(50);
@@ -19,47 +19,53 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 pub(crate) const SCAN: u32 = 3;
 
 /// Sends a request of the member. A failure has been told and counted when this returns.
-pub(crate) async fn send<S: LeaseStore>(store: &S, board: &Board, within: Duration, request: Request) -> Reply {
+pub(crate) async fn send<S: LeaseStore>(store: &S, reporter: &Reporter, within: Duration, request: Request) -> Reply {
     match request {
         Request::OpenGroup(renewal) => {
-            let answer = board.ask("open-group", None, within, store.open_group(renewal)).await;
-            reply(board, "open-group", answer, Reply::Group)
+            let answer = reporter
+                .ask("open-group", None, within, store.open_group(renewal))
+                .await;
+            reply(reporter, "open-group", answer, Reply::Group)
         }
         // Many pages too, when many workers have come and gone.
         Request::Members => {
-            let answer = board.ask("members", None, within * SCAN, store.members()).await;
-            reply(board, "members", answer, members)
+            let answer = reporter.ask("members", None, within * SCAN, store.members()).await;
+            reply(reporter, "members", answer, members)
         }
         Request::MembersPresent => {
-            let answer = board.ask("members", None, within * SCAN, store.members_present()).await;
-            reply(board, "members", answer, members)
+            let answer = reporter
+                .ask("members", None, within * SCAN, store.members_present())
+                .await;
+            reply(reporter, "members", answer, members)
         }
         Request::Worker(id) => {
-            let answer = board.ask("worker", None, within, store.worker(&id)).await;
-            reply(board, "worker", answer, Reply::Worker)
+            let answer = reporter.ask("worker", None, within, store.worker(&id)).await;
+            reply(reporter, "worker", answer, Reply::Worker)
         }
         Request::Leases => {
             // Many pages.
-            let answer = board.ask("leases", None, within * SCAN, store.leases()).await;
-            reply(board, "leases", answer, |scan| {
-                board.unreadable(&scan.unreadable);
-                board.foreign(&scan.foreign);
+            let answer = reporter.ask("leases", None, within * SCAN, store.leases()).await;
+            reply(reporter, "leases", answer, |scan| {
+                reporter.unreadable(&scan.unreadable);
+                reporter.foreign(&scan.foreign);
                 Reply::Leases(scan.leases)
             })
         }
         Request::Lease(key) => {
-            let answer = board.ask("lease", Some(&key), within, store.lease(&key)).await;
-            reply(board, "lease", answer, Reply::Lease)
+            let answer = reporter.ask("lease", Some(&key), within, store.lease(&key)).await;
+            reply(reporter, "lease", answer, Reply::Lease)
         }
         Request::WriteLease(write) => {
-            let answer = board
+            let answer = reporter
                 .ask(write.kind(), Some(write.key()), within, store.write_lease(&write))
                 .await;
-            written(board, write.kind(), answer, Reply::LeaseWritten)
+            written(reporter, write.kind(), answer, Reply::LeaseWritten)
         }
         Request::WriteWorker(write) => {
-            let answer = board.ask(write.kind(), None, within, store.write_worker(&write)).await;
-            written(board, write.kind(), answer, Reply::WorkerWritten)
+            let answer = reporter
+                .ask(write.kind(), None, within, store.write_worker(&write))
+                .await;
+            written(reporter, write.kind(), answer, Reply::WorkerWritten)
         }
     }
 }
@@ -68,10 +74,15 @@ fn members((group, workers): (Option<Group>, Vec<WorkerRow>)) -> Reply {
     Reply::Members { group, workers }
 }
 
-fn reply<T>(board: &Board, request: &'static str, answer: Result<T, Fault>, reply: impl FnOnce(T) -> Reply) -> Reply {
+fn reply<T>(
+    reporter: &Reporter,
+    request: &'static str,
+    answer: Result<T, Fault>,
+    reply: impl FnOnce(T) -> Reply,
+) -> Reply {
     match answer {
         Ok(answer) => {
-            board.count(request, "ok");
+            reporter.count(request, "ok");
             reply(answer)
         }
         Err(_) => Reply::Failed,
@@ -79,14 +90,14 @@ fn reply<T>(board: &Board, request: &'static str, answer: Result<T, Fault>, repl
 }
 
 fn written<T>(
-    board: &Board,
+    reporter: &Reporter,
     request: &'static str,
     answer: Result<Written<T>, Fault>,
     reply: impl FnOnce(Written<T>) -> Reply,
 ) -> Reply {
     match answer {
         Ok(answer) => {
-            board.count(request, outcome(&answer));
+            reporter.count(request, outcome(&answer));
             reply(answer)
         }
         Err(_) => Reply::Failed,
@@ -109,7 +120,7 @@ pub(crate) struct CheckpointWritten {
 /// Writes a checkpoint; sends it again until `until` while nobody knows whether it is written.
 pub(crate) async fn write_checkpoint<S: LeaseStore>(
     store: &S,
-    board: &Board,
+    reporter: &Reporter,
     within: Duration,
     patience: Duration,
     write: LeaseWrite,
@@ -118,7 +129,7 @@ pub(crate) async fn write_checkpoint<S: LeaseStore>(
     let mut pause = PAUSE;
     let mut unsure = false;
     loop {
-        let answer = board
+        let answer = reporter
             .ask("checkpoint", Some(write.key()), within, store.write_lease(&write))
             .await;
         let answer = match answer {
@@ -132,7 +143,7 @@ pub(crate) async fn write_checkpoint<S: LeaseStore>(
             answer => answer,
         };
         if let Ok(written) = &answer {
-            board.count("checkpoint", outcome(written));
+            reporter.count("checkpoint", outcome(written));
         }
         return CheckpointWritten { sent, answer };
     }

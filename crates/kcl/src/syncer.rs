@@ -15,11 +15,11 @@ use kinex_core::sync::{self, SyncPlan};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use crate::board::Board;
 use crate::config::{InitialPosition, WorkerConfig};
 use crate::events::WorkerEvent;
 use crate::message::{Lineage, Message};
 use crate::ports::{ChildShard, Fault, FaultKind, LeaseScan, LeaseStore, StreamReader};
+use crate::reporter::Reporter;
 use crate::request::SCAN;
 
 /// Asks that may wait together; each is answered by the same listing.
@@ -42,7 +42,7 @@ pub(crate) struct Syncer<S, R> {
     store: Arc<S>,
     stream: Arc<R>,
     config: Arc<WorkerConfig>,
-    board: Board,
+    reporter: Reporter,
     driver: mpsc::Sender<Message>,
     asks: mpsc::Receiver<Ask>,
     /// This worker's place among the live ones.
@@ -63,7 +63,7 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
         store: Arc<S>,
         stream: Arc<R>,
         config: Arc<WorkerConfig>,
-        board: Board,
+        reporter: Reporter,
         driver: mpsc::Sender<Message>,
         asks: mpsc::Receiver<Ask>,
         rank: watch::Receiver<Option<usize>>,
@@ -72,7 +72,7 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
             store,
             stream,
             config,
-            board,
+            reporter,
             driver,
             asks,
             rank,
@@ -139,8 +139,11 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
 
     async fn listing(&self) -> Result<Vec<Shard>, Fault> {
         let within = self.config.request_timeout * SCAN;
-        let listing = self.board.ask("ListShards", None, within, self.stream.shards()).await?;
-        self.board.count("ListShards", "ok");
+        let listing = self
+            .reporter
+            .ask("ListShards", None, within, self.stream.shards())
+            .await?;
+        self.reporter.count("ListShards", "ok");
         Ok(listing)
     }
 
@@ -150,7 +153,7 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
             return Ok(None);
         }
         let within = self.config.request_timeout;
-        let now = self.board.ask("now", None, within, self.stream.now_millis()).await?;
+        let now = self.reporter.ask("now", None, within, self.stream.now_millis()).await?;
         Ok(Some(now))
     }
 
@@ -160,10 +163,10 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
         let within = self.config.request_timeout;
         // The rows first: a shard that appears between the two reads then only has no row yet.
         let scan = self
-            .board
+            .reporter
             .ask("leases", None, within * SCAN, self.store.leases())
             .await?;
-        self.board.count("leases", "ok");
+        self.reporter.count("leases", "ok");
         // Before the listing: what arrives once a shard is in it arrives later than this.
         let latest = self.latest().await?;
         let (mut listing, complete) = match self.listing().await {
@@ -176,8 +179,8 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
             Err(fault) => return Err(fault),
         };
         add_children(&mut listing, children);
-        self.board.unreadable(&scan.unreadable);
-        self.board.foreign(&scan.foreign);
+        self.reporter.unreadable(&scan.unreadable);
+        self.reporter.foreign(&scan.foreign);
         let rows = with_unreadable(scan, &listing);
         let SyncPlan {
             creates,
@@ -222,10 +225,10 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
     async fn announce(&mut self) -> Result<(), Fault> {
         if self.unannounced {
             let within = self.config.request_timeout;
-            self.board
+            self.reporter
                 .ask("bump-lineage", None, within, self.store.bump_lineage())
                 .await?;
-            self.board.count("bump-lineage", "ok");
+            self.reporter.count("bump-lineage", "ok");
             self.unannounced = false;
             let _ = self.driver.send(Message::LineageChanged).await;
         }
@@ -251,21 +254,21 @@ impl<S: LeaseStore, R: StreamReader> Syncer<S, R> {
     async fn write(&self, write: &LeaseWrite) -> Result<bool, Fault> {
         let answer = self.store.write_lease(write);
         let written = self
-            .board
+            .reporter
             .ask(write.kind(), Some(write.key()), self.config.request_timeout, answer)
             .await?;
         let shard = write.key().clone();
         match written {
             Written::Done(row) => {
-                self.board.count(write.kind(), "ok");
-                self.board.tell(match &row {
+                self.reporter.count(write.kind(), "ok");
+                self.reporter.emit(match &row {
                     Some(_) => WorkerEvent::LeaseCreated { shard },
                     None => WorkerEvent::LeaseDeleted { shard },
                 });
                 Ok(true)
             }
             Written::Refused(_) => {
-                self.board.count(write.kind(), "refused");
+                self.reporter.count(write.kind(), "refused");
                 Ok(false)
             }
         }

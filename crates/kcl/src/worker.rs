@@ -13,7 +13,6 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::adoption::ForeignLease;
-use crate::board::Board;
 use crate::call::panic_text;
 use crate::clock;
 use crate::config::{ConfigError, WorkerConfig};
@@ -23,6 +22,7 @@ use crate::message::Message;
 use crate::ports::{LeaseStore, StreamMismatch, StreamReader};
 use crate::processor::ProcessorFactory;
 use crate::progress::Progress;
+use crate::reporter::Reporter;
 
 /// Messages that may wait for the driver; a consumer that finds the queue full waits.
 const INBOX: usize = 1_024;
@@ -446,7 +446,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Worker<S, R, F> {
             config: Arc::new(config),
             inbox,
             sender: handle.inbox,
-            board: Board::new(handle.events, handle.status),
+            reporter: Reporter::new(handle.events, handle.status),
             processors: Handle::current(),
             crash: crash.clone(),
         };

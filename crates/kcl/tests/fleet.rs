@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{Fleet, until};
-use kinex_kcl::memory::{Hitch, MemoryStore};
+use kinex_kcl::memory::{InjectedFault, MemoryStore};
 use kinex_kcl::ports::FaultKind;
 use kinex_kcl::{Checkpoint, Departure, RenewalMode, StopReason, WorkerEvent};
 
@@ -22,9 +22,9 @@ async fn one_worker_reads_every_record_and_leaves_its_checkpoints_behind() {
     fleet.all_delivered(200).await;
     let store = fleet.store.clone();
     let last = fleet.stream.positions();
-    let diary = fleet.diary.clone();
+    let delivery_log = fleet.delivery_log.clone();
     assert_eq!(fleet.leave().await, [].into());
-    assert_eq!(diary.duplicates(), 0);
+    assert_eq!(delivery_log.duplicates(), 0);
     for row in store.lease_rows() {
         assert_eq!(row.owner, None, "{} is given up", row.key);
         let last = last[&row.key].last().expect("two hundred records hit every shard");
@@ -72,7 +72,7 @@ async fn two_new_workers_even_out_thirty_leases_with_the_fewest_moves_and_no_dup
     let moves = |event: &WorkerEvent| matches!(event, WorkerEvent::LeaseMoved { from: Some(_), .. });
     let moved: usize = fleet.workers.iter().map(|worker| worker.count(moves)).sum();
     assert_eq!(moved, 12, "each lease moves once, and only those that must");
-    assert_eq!(fleet.diary.duplicates(), 0);
+    assert_eq!(fleet.delivery_log.duplicates(), 0);
     fleet.leave().await;
 }
 
@@ -104,7 +104,7 @@ async fn a_worker_that_leaves_hands_over_without_a_duplicate() {
     fleet.put(200, 200);
     fleet.settle(&[10]).await;
     fleet.all_delivered(400).await;
-    assert_eq!(fleet.diary.duplicates(), 0);
+    assert_eq!(fleet.delivery_log.duplicates(), 0);
     let lost = |event: &WorkerEvent| {
         matches!(
             event,
@@ -145,7 +145,7 @@ async fn children_are_read_and_finished_parents_go() {
     })
     .await;
     fleet.settle(&[3, 3]).await;
-    assert_eq!(fleet.diary.duplicates(), 0);
+    assert_eq!(fleet.delivery_log.duplicates(), 0);
     fleet.leave().await;
 }
 
@@ -175,7 +175,7 @@ async fn leases_can_be_renewed_one_by_one() {
     fleet.settle(&[3, 4]).await;
     fleet.put(100, 100);
     fleet.all_delivered(200).await;
-    assert_eq!(fleet.diary.duplicates(), 0);
+    assert_eq!(fleet.delivery_log.duplicates(), 0);
     let mut other = Fleet::new(7);
     other.store = fleet.store.clone();
     other.stream = fleet.stream.clone();
@@ -208,10 +208,10 @@ async fn a_lapsed_window_stops_delivery_until_the_lease_is_renewed() {
         fleet.workers[0].handle.status().records_processed == 10
     })
     .await;
-    fleet.store.hitch(|request| {
+    fleet.store.inject(|request| {
         request
             .starts_with("write ")
-            .then_some(Hitch::FailBefore(FaultKind::Unreachable))
+            .then_some(InjectedFault::FailBefore(FaultKind::Unreachable))
     });
     let worker = &fleet.workers[0];
     let lapses = || worker.count(|event| matches!(event, WorkerEvent::WindowLapsed { .. }));
@@ -220,10 +220,14 @@ async fn a_lapsed_window_stops_delivery_until_the_lease_is_renewed() {
     let failures = || worker.count(|event| matches!(event, WorkerEvent::RequestFailed { .. }));
     let before = failures();
     until("five more failures", || failures() >= before + 5).await;
-    assert_eq!(fleet.diary.distinct(), 10, "nothing is delivered outside the window");
-    fleet.store.hitch(|_| None);
+    assert_eq!(
+        fleet.delivery_log.distinct(),
+        10,
+        "nothing is delivered outside the window"
+    );
+    fleet.store.inject(|_| None);
     fleet.all_delivered(20).await;
-    assert_eq!(fleet.diary.duplicates(), 0);
+    assert_eq!(fleet.delivery_log.duplicates(), 0);
     fleet.leave().await;
 }
 
@@ -239,7 +243,7 @@ async fn a_worker_that_slept_cannot_write_or_deliver_when_it_wakes_up() {
     // The thread that keeps the leases of worker-0 stands still in the middle of its next heartbeat.
     let asleep = Arc::new(AtomicBool::new(true));
     let sleeping = Arc::clone(&asleep);
-    fleet.store.hitch(move |request| {
+    fleet.store.inject(move |request| {
         while request == "write beat worker-0" && sleeping.load(Ordering::SeqCst) {
             std::thread::park_timeout(Duration::from_millis(5));
         }
@@ -269,11 +273,16 @@ async fn a_worker_that_slept_cannot_write_or_deliver_when_it_wakes_up() {
     })
     .await;
     fleet.put(40, 40);
-    until("the records", || fleet.diary.distinct() == 80).await;
+    until("the records", || fleet.delivery_log.distinct() == 80).await;
     asleep.store(false, Ordering::SeqCst);
     until("worker-0 to notice and share again", || {
         forward(&fleet.store);
-        fleet.diary.notes().iter().any(|note| note.starts_with("worker-0 lost")) && fleet.spread() == [2, 2]
+        fleet
+            .delivery_log
+            .notes()
+            .iter()
+            .any(|note| note.starts_with("worker-0 lost"))
+            && fleet.spread() == [2, 2]
     })
     .await;
     fleet.put(80, 40);

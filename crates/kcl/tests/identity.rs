@@ -6,7 +6,7 @@ use common::scripted::Script;
 use common::{LIMIT, Running, until};
 use kinex_core::id::HashRange;
 use kinex_core::lease::{Lease, LeaseWrite};
-use kinex_kcl::memory::{Hitch, MemoryStream};
+use kinex_kcl::memory::{InjectedFault, MemoryStream};
 use kinex_kcl::ports::{FaultKind, LeaseStore};
 use kinex_kcl::{Checkpoint, Epoch, Error, ShardId, WorkerEvent};
 
@@ -42,7 +42,7 @@ async fn a_worker_whose_stream_is_made_again_ends_with_one_error_and_mixes_nothi
     assert_eq!(Some(mismatch.bound), bound, "the stream of the tables");
     assert_eq!(mismatch.found, script.stream.identity(), "the one that is there now");
     assert!(
-        !script.diary.times().contains_key("new"),
+        !script.delivery_log.times().contains_key("new"),
         "nothing of the new stream is read"
     );
     let positions = |rows: &[Lease]| -> Vec<_> {
@@ -95,7 +95,9 @@ async fn table_of_another_stream_that_nobody_tied_to_it_is_refused_and_never_wri
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_without_tables_ends_with_one_error() {
     let script = Script::new(1);
-    script.store.hitch(|_| Some(Hitch::FailBefore(FaultKind::Missing)));
+    script
+        .store
+        .inject(|_| Some(InjectedFault::FailBefore(FaultKind::Missing)));
     let error = error_of(script.start("worker-0")).await;
     assert!(matches!(error, Error::Start(_)), "{error}");
 }
@@ -103,7 +105,9 @@ async fn a_worker_without_tables_ends_with_one_error() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_worker_waits_for_tables_that_do_not_answer_and_can_leave_meanwhile() {
     let script = Script::new(1);
-    script.store.hitch(|_| Some(Hitch::FailBefore(FaultKind::Unreachable)));
+    script
+        .store
+        .inject(|_| Some(InjectedFault::FailBefore(FaultKind::Unreachable)));
     let worker = script.start("worker-0");
     until("a failed request", || {
         worker.saw(|event| matches!(event, WorkerEvent::RequestFailed { .. }))
@@ -139,7 +143,7 @@ async fn rows_of_other_streams_are_reported_once_and_left_alone() {
         script.stream.put(&format!("key-{number}"), format!("{number}"));
     }
     let worker = script.start("worker-0");
-    until("every record", || script.diary.distinct() == 20).await;
+    until("every record", || script.delivery_log.distinct() == 20).await;
     // Long enough for a dead worker's leases to be taken, and for two listings to lack a shard.
     let beats = || script.store.worker_rows()[0].beat;
     let before = beats();
@@ -169,7 +173,10 @@ async fn children_are_found_by_what_the_last_read_says_while_listings_fail() {
     let (low, high) = script.stream.split(&parent);
     script.stream.put_into(&low, "key", "low");
     script.stream.put_into(&high, "key", "high");
-    until("the first records of both children", || script.diary.distinct() == 2).await;
+    until("the first records of both children", || {
+        script.delivery_log.distinct() == 2
+    })
+    .await;
     script.stream.fail_listings(None);
     until("the parent's row to go", || {
         script.store.lease_rows().iter().all(|row| row.key != parent)

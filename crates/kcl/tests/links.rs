@@ -47,10 +47,10 @@ async fn an_iterator_is_kept_over_every_failure_that_says_nothing_about_it() {
         let failed = requests(&worker, "GetRecords", outcome);
         until(outcome, || requests(&worker, "GetRecords", outcome) > failed).await;
         script.stream.fail_reads(None);
-        until("every record", || script.diary.distinct() == 5 * (round + 1)).await;
+        until("every record", || script.delivery_log.distinct() == 5 * (round + 1)).await;
     }
     assert_eq!(requests(&worker, "GetShardIterator", "ok"), 1);
-    assert_eq!(script.diary.duplicates(), 0);
+    assert_eq!(script.delivery_log.duplicates(), 0);
     worker.leave().await;
 }
 
@@ -78,7 +78,7 @@ async fn iterators_that_are_never_worth_anything_are_asked_for_more_and_more_sel
     assert!(start.elapsed() > Duration::from_millis(2_500), "{:?}", start.elapsed());
     script.stream.put("key", "after all");
     script.stream.fail_reads(None);
-    until("the record", || script.diary.distinct() == 1).await;
+    until("the record", || script.delivery_log.distinct() == 1).await;
     worker.leave().await;
 }
 
@@ -93,10 +93,10 @@ async fn responses_that_break_off_are_asked_for_smaller_until_they_come() {
         ..Link::default()
     });
     let worker = script.start("worker-0");
-    until("every record", || script.diary.distinct() == 20).await;
+    until("every record", || script.delivery_log.distinct() == 20).await;
     assert!(requests(&worker, "GetRecords", "incomplete") > 0);
     assert_eq!(requests(&worker, "GetShardIterator", "ok"), 1);
-    assert_eq!(script.diary.duplicates(), 0);
+    assert_eq!(script.delivery_log.duplicates(), 0);
     worker.leave().await;
 }
 
@@ -113,9 +113,9 @@ async fn reads_that_come_too_late_are_asked_for_smaller_until_they_come_in_time(
         ..Link::default()
     });
     let worker = script.start("worker-0");
-    until("every record", || script.diary.distinct() == 20).await;
+    until("every record", || script.delivery_log.distinct() == 20).await;
     assert!(requests(&worker, "GetRecords", "incomplete") > 0);
-    assert_eq!(script.diary.duplicates(), 0);
+    assert_eq!(script.delivery_log.duplicates(), 0);
     worker.leave().await;
 }
 
@@ -129,7 +129,7 @@ async fn a_read_may_take_longer_than_any_other_request() {
         ..Link::default()
     });
     let worker = script.start("worker-0");
-    until("the record", || script.diary.distinct() == 1).await;
+    until("the record", || script.delivery_log.distinct() == 1).await;
     assert_eq!(requests(&worker, "GetRecords", "incomplete"), 0);
     worker.leave().await;
 }
@@ -151,10 +151,10 @@ async fn shards_whose_processors_hang_starve_no_other() {
         }
     }
     let worker = script.start("worker-0");
-    until("two hung processors", || script.diary.distinct() >= 2).await;
+    until("two hung processors", || script.delivery_log.distinct() >= 2).await;
     script.stream.put_into(&shards[2], "key", "third");
     until("the record of the third shard", || {
-        script.diary.times().contains_key("third")
+        script.delivery_log.times().contains_key("third")
     })
     .await;
     worker.crash();
@@ -182,7 +182,7 @@ async fn a_hung_processor_shows_in_the_gauges_and_in_the_state() {
     let shard = script.stream.open_shards().remove(0);
     script.stream.put("key", "hangs");
     let worker = script.start("worker-0");
-    until("the hung call", || script.diary.distinct() == 1).await;
+    until("the hung call", || script.delivery_log.distinct() == 1).await;
     let status = || worker.handle.status();
     until("ten seconds behind", || status().behind() >= Duration::from_secs(10)).await;
     until("ten seconds in the call", || {

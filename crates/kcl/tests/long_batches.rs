@@ -24,9 +24,12 @@ impl RecordProcessor for Gated {
 
     async fn process(&mut self, batch: &RecordBatch, checkpointer: &Checkpointer) -> Result<(), ProcessorError> {
         let Recorder {
-            worker, diary, epoch, ..
+            worker,
+            delivery_log,
+            epoch,
+            ..
         } = &self.recorder;
-        diary.deliver(worker, *epoch, batch);
+        delivery_log.deliver(worker, *epoch, batch);
         while !self.open.load(Ordering::SeqCst) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -54,11 +57,11 @@ async fn in_a_batch(mode: RenewalMode) -> (Fleet, Arc<AtomicBool>) {
     fleet.config.protocol.drain_timeout = Duration::from_secs(50);
     fleet.config.protocol.handoff_timeout = Duration::from_secs(55);
     let open = Arc::new(AtomicBool::new(false));
-    let (diary, gate) = (fleet.diary.clone(), Arc::clone(&open));
+    let (delivery_log, gate) = (fleet.delivery_log.clone(), Arc::clone(&open));
     let factory = move |shard: &ShardId| Gated {
         recorder: Recorder {
             worker: "worker-0".to_owned(),
-            diary: diary.clone(),
+            delivery_log: delivery_log.clone(),
             epoch: Epoch(0),
             shard: shard.clone(),
         },
@@ -67,7 +70,7 @@ async fn in_a_batch(mode: RenewalMode) -> (Fleet, Arc<AtomicBool>) {
     fleet.put(0, 80);
     let worker = Running::start("worker-0", &fleet.store, &fleet.stream, fleet.config.clone(), factory);
     fleet.workers.push(worker);
-    until("a batch of every shard", || fleet.diary.distinct() == 80).await;
+    until("a batch of every shard", || fleet.delivery_log.distinct() == 80).await;
     (fleet, open)
 }
 
@@ -93,7 +96,7 @@ async fn two_leases_that_are_asked_for_move_after_their_long_batches_without_a_d
         fleet.settle(&[2, 2]).await;
         fleet.put(80, 40);
         fleet.all_delivered(120).await;
-        assert_eq!(fleet.diary.duplicates(), 0, "{mode:?}");
+        assert_eq!(fleet.delivery_log.duplicates(), 0, "{mode:?}");
         assert!(!fleet.workers[0].saw(|event| matches!(event, WorkerEvent::BatchCut { .. })));
         fleet.leave().await;
     }
@@ -119,7 +122,7 @@ async fn the_last_worker_finishes_its_long_batches_when_it_leaves() {
         fleet.add("worker-1");
         fleet.put(80, 40);
         fleet.all_delivered(120).await;
-        assert_eq!(fleet.diary.duplicates(), 0, "{mode:?}");
+        assert_eq!(fleet.delivery_log.duplicates(), 0, "{mode:?}");
         fleet.leave().await;
     }
 }
@@ -128,11 +131,11 @@ async fn the_last_worker_finishes_its_long_batches_when_it_leaves() {
 async fn a_batch_that_outlasts_the_drain_timeout_is_cut_and_says_so() {
     let mut fleet = Fleet::new(1);
     fleet.config.protocol.drain_timeout = Duration::from_millis(200);
-    let diary = fleet.diary.clone();
+    let delivery_log = fleet.delivery_log.clone();
     let factory = move |shard: &ShardId| Gated {
         recorder: Recorder {
             worker: "worker-0".to_owned(),
-            diary: diary.clone(),
+            delivery_log: delivery_log.clone(),
             epoch: Epoch(0),
             shard: shard.clone(),
         },
@@ -140,7 +143,7 @@ async fn a_batch_that_outlasts_the_drain_timeout_is_cut_and_says_so() {
     };
     fleet.put(0, 10);
     let worker = Running::start("worker-0", &fleet.store, &fleet.stream, fleet.config.clone(), factory);
-    until("the batch", || fleet.diary.distinct() == 10).await;
+    until("the batch", || fleet.delivery_log.distinct() == 10).await;
     let events = Arc::clone(&worker.events);
     assert_eq!(worker.leave().await.hung.len(), 1);
     let cut = |event: &WorkerEvent| {

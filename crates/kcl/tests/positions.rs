@@ -32,7 +32,7 @@ fn put(script: &Script) {
 }
 
 async fn all_delivered(script: &Script) {
-    until("every record", || script.diary.distinct() == RECORDS).await;
+    until("every record", || script.delivery_log.distinct() == RECORDS).await;
 }
 
 fn since(script: &Script) -> Option<i64> {
@@ -174,7 +174,7 @@ async fn the_clock_of_the_stream_decides_what_latest_is() {
         put(&script);
         let worker = script.start("worker-1");
         all_delivered(&script).await;
-        assert!(!script.diary.times().contains_key("before"), "skew {skew}");
+        assert!(!script.delivery_log.times().contains_key("before"), "skew {skew}");
         worker.leave().await;
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use common::scripted::Script;
 use common::{Running, until};
 use kinex_core::lease::{LeaseWrite, Process};
-use kinex_kcl::memory::Hitch;
+use kinex_kcl::memory::InjectedFault;
 use kinex_kcl::ports::{FaultKind, LeaseStore};
 use kinex_kcl::{Checkpoint, CheckpointError, HoldState, PoisonAction, Position, ShardId, WorkerEvent};
 
@@ -32,8 +32,8 @@ async fn a_call_that_fails_is_made_again_with_the_same_records() {
     });
     script.stream.put("key", "one");
     let worker = script.start("worker-0");
-    until("four deliveries", || script.diary.deliveries().len() == 4).await;
-    assert_eq!(script.diary.times()["one"], 4);
+    until("four deliveries", || script.delivery_log.deliveries().len() == 4).await;
+    assert_eq!(script.delivery_log.times()["one"], 4);
     let failed =
         |event: &WorkerEvent| matches!(event, WorkerEvent::ProcessorFailed { error, .. } if error == "not today");
     until("the processed count", || worker.handle.status().records_processed == 1).await;
@@ -55,7 +55,7 @@ async fn a_shard_whose_processor_panics_is_halted_when_told_to_and_the_others_go
     let shards = script.stream.open_shards();
     script.stream.put_into(&shards[0], "key", "good");
     let worker = script.start("worker-0");
-    until("the good record", || script.diary.distinct() == 1).await;
+    until("the good record", || script.delivery_log.distinct() == 1).await;
     script.stream.put_into(&shards[0], "key", "poison");
     script.stream.put_into(&shards[0], "key", "behind");
     until("the alarm", || halted(&worker)).await;
@@ -68,7 +68,7 @@ async fn a_shard_whose_processor_panics_is_halted_when_told_to_and_the_others_go
         script.stream.put_into(&shards[1], "key", format!("{number}"));
     }
     until("the other shard", || {
-        (0..20).all(|number| script.diary.times().contains_key(&number.to_string()))
+        (0..20).all(|number| script.delivery_log.times().contains_key(&number.to_string()))
     })
     .await;
     let beats = || script.store.worker_rows()[0].beat;
@@ -108,7 +108,10 @@ async fn what_was_checkpointed_inside_a_failed_call_does_not_come_again() {
     }
     let worker = script.start("worker-0");
     until("all four", || worker.handle.status().records_processed > 0).await;
-    assert_eq!(script.diary.times().into_values().collect::<Vec<_>>(), [1, 1, 2, 2]);
+    assert_eq!(
+        script.delivery_log.times().into_values().collect::<Vec<_>>(),
+        [1, 1, 2, 2]
+    );
     worker.leave().await;
 }
 
@@ -229,7 +232,7 @@ async fn a_refused_checkpoint_means_that_the_lease_is_lost() {
     assert_eq!(*outcome.lock().unwrap(), Some(Err(CheckpointError::LeaseLost)));
     until("lease_lost", || {
         script
-            .diary
+            .delivery_log
             .notes()
             .iter()
             .any(|note| note.starts_with("worker-0 lost"))
@@ -247,10 +250,10 @@ async fn a_checkpoint_whose_reply_is_lost_is_known_as_ones_own() {
         Script::new(2).process(|_, checkpointer| async move { checkpointer.checkpoint().await.map_err(Into::into) });
     let calls = AtomicUsize::new(0);
     // Every other answer of the lease table is lost, whatever was asked.
-    script.store.hitch(move |request| {
+    script.store.inject(move |request| {
         let every_other = calls.fetch_add(1, Ordering::SeqCst).is_multiple_of(2);
         (every_other && request.starts_with("write ") && request.contains("shardId"))
-            .then_some(Hitch::FailAfter(FaultKind::Unreachable))
+            .then_some(InjectedFault::FailAfter(FaultKind::Unreachable))
     });
     let shards = script.stream.open_shards();
     script.stream.put_into(&shards[0], "key", "one");
@@ -259,11 +262,15 @@ async fn a_checkpoint_whose_reply_is_lost_is_known_as_ones_own() {
         script.stream.put(&format!("{number}"), format!("{number}"));
     }
     let worker = script.start("worker-0");
-    until("all records", || script.diary.distinct() == 51).await;
+    until("all records", || script.delivery_log.distinct() == 51).await;
     until("the rows of the open shards", || script.store.lease_rows().len() == 3).await;
-    assert_eq!(script.diary.duplicates(), 0);
+    assert_eq!(script.delivery_log.duplicates(), 0);
     let lost = |note: &String| note.contains(" lost ");
-    assert!(!script.diary.notes().iter().any(lost), "{:?}", script.diary.notes());
+    assert!(
+        !script.delivery_log.notes().iter().any(lost),
+        "{:?}",
+        script.delivery_log.notes()
+    );
     worker.leave().await;
 }
 
@@ -277,17 +284,17 @@ async fn a_row_removed_before_the_shard_end_is_confirmed_is_not_a_lost_lease() {
     // The end is written at once, and its answer arrives only after the removed row was missed. Reads of all rows fail
     // until the row is removed, or one of them would show the end.
     let table = script.store.clone();
-    script.store.hitch(move |request| {
+    script.store.inject(move |request| {
         let removed = table.lease_rows().iter().all(|row| row.key != key);
         if request == format!("write checkpoint {key}") {
             ends.store(true, Ordering::SeqCst);
-            return (!seen.load(Ordering::SeqCst)).then_some(Hitch::FailAfter(FaultKind::Unreachable));
+            return (!seen.load(Ordering::SeqCst)).then_some(InjectedFault::FailAfter(FaultKind::Unreachable));
         }
         if request == format!("lease {key}") && removed {
             seen.store(true, Ordering::SeqCst);
         }
         (request == "leases" && ends.load(Ordering::SeqCst) && !removed)
-            .then_some(Hitch::FailBefore(FaultKind::Unreachable))
+            .then_some(InjectedFault::FailBefore(FaultKind::Unreachable))
     });
     let worker = script.start("worker-0");
     let row = || script.store.lease_rows().into_iter().find(|row| row.key == parent);
@@ -301,7 +308,11 @@ async fn a_row_removed_before_the_shard_end_is_confirmed_is_not_a_lost_lease() {
     })
     .await;
     let lost = |note: &String| note.contains(" lost ");
-    assert!(!script.diary.notes().iter().any(lost), "{:?}", script.diary.notes());
+    assert!(
+        !script.delivery_log.notes().iter().any(lost),
+        "{:?}",
+        script.delivery_log.notes()
+    );
     assert!(!worker.saw(|event| matches!(event, WorkerEvent::ShardStopped { .. })));
     holds(&worker, 2).await;
     worker.leave().await;
@@ -320,7 +331,7 @@ async fn a_hanging_processor_does_not_keep_its_worker_from_leaving() {
     script.stream.put_into(&shards[0], "key", "hang");
     script.stream.put_into(&shards[1], "key", "fine");
     let worker = script.start("worker-0");
-    until("both", || script.diary.distinct() == 2).await;
+    until("both", || script.delivery_log.distinct() == 2).await;
     until("the good one", || worker.handle.status().records_processed == 1).await;
     let ended = worker.leave().await;
     assert_eq!(ended.hung, [shards[0].clone()].into());
@@ -383,6 +394,6 @@ fn a_processor_that_blocks_the_only_thread_keeps_its_leases() {
     thread.join().expect("no duplicates and no lapse");
     let lost = |shard: &ShardId| format!("worker-0 lost {shard}");
     for shard in script.stream.open_shards() {
-        assert!(!script.diary.notes().contains(&lost(&shard)));
+        assert!(!script.delivery_log.notes().contains(&lost(&shard)));
     }
 }

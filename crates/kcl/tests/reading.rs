@@ -21,9 +21,9 @@ async fn check(initial_position: InitialPosition, expected: &[&str]) {
     let worker = script.start("worker-0");
     until("a first read", || worker.handle.status().behind_millis().is_some()).await;
     script.stream.put("key", "after");
-    until("the new record", || script.diary.times().contains_key("after")).await;
+    until("the new record", || script.delivery_log.times().contains_key("after")).await;
     assert_eq!(
-        script.diary.times().into_keys().collect::<Vec<_>>(),
+        script.delivery_log.times().into_keys().collect::<Vec<_>>(),
         expected,
         "{initial_position:?}"
     );
@@ -47,7 +47,10 @@ async fn a_shard_that_appears_later_is_read_from_its_start() {
     let (low, high) = script.stream.split(&parent);
     script.stream.put_into(&low, "key", "low");
     script.stream.put_into(&high, "key", "high");
-    until("the first records of both children", || script.diary.distinct() == 2).await;
+    until("the first records of both children", || {
+        script.delivery_log.distinct() == 2
+    })
+    .await;
     worker.leave().await;
 }
 
@@ -68,7 +71,7 @@ async fn expired_iterators_and_throttled_reads_cost_no_record_and_no_duplicate()
         }
         fleet.all_delivered((round + 1) * 20).await;
     }
-    assert_eq!(fleet.diary.duplicates(), 0);
+    assert_eq!(fleet.delivery_log.duplicates(), 0);
     let requests = fleet.workers[0].handle.status().requests;
     assert!(requests[&("GetRecords", "iterator-expired")] > 0, "{requests:?}");
     fleet.leave().await;
@@ -106,7 +109,10 @@ async fn reading_goes_on_inside_an_aggregate() {
     worker.crash();
     let worker = script.start("worker-1");
     until("the rest", || worker.handle.status().records_processed == 2).await;
-    assert_eq!(script.diary.times().into_values().collect::<Vec<_>>(), [1, 1, 2, 2]);
+    assert_eq!(
+        script.delivery_log.times().into_values().collect::<Vec<_>>(),
+        [1, 1, 2, 2]
+    );
     let last = Checkpoint::At(Position { sequence, sub: 3 });
     until("the last checkpoint", || {
         script.store.lease_rows()[0].checkpoint == last
@@ -125,9 +131,9 @@ async fn a_bad_aggregate_is_delivered_raw_and_its_neighbours_are_intact() {
         script.stream.put_into(&shard, "outer", data);
     }
     let worker = script.start("worker-0");
-    until("five records", || script.diary.deliveries().len() == 5).await;
+    until("five records", || script.delivery_log.deliveries().len() == 5).await;
     let found: Vec<_> = script
-        .diary
+        .delivery_log
         .deliveries()
         .into_iter()
         .map(|delivery| delivery.data)
@@ -163,8 +169,8 @@ async fn aggregates_of_another_shard_are_dropped_whole_and_counted_unless_wanted
         let worker = script.start("worker-0");
         until("both aggregates", || counted(&worker) == (dropped, outside)).await;
         let delivered = 2 + 20 - usize::try_from(dropped).expect("a few");
-        until("the records", || script.diary.deliveries().len() >= delivered).await;
-        assert_eq!(script.diary.deliveries().len(), delivered);
+        until("the records", || script.delivery_log.deliveries().len() >= delivered).await;
+        assert_eq!(script.delivery_log.deliveries().len(), delivered);
         worker.leave().await;
     }
 }
@@ -177,7 +183,7 @@ async fn a_stream_that_distributes_records_by_itself_loses_no_aggregate() {
         script.stream.put_into(&shard, "outer", ten_keys());
     }
     let worker = script.start("worker-0");
-    until("every record", || script.diary.deliveries().len() == 20).await;
+    until("every record", || script.delivery_log.deliveries().len() == 20).await;
     assert_eq!(counted(&worker).0, 0);
     worker.leave().await;
 }
@@ -189,7 +195,7 @@ async fn an_aggregate_that_came_without_a_key_is_delivered_everywhere() {
         script.stream.put_unkeyed(&shard, ten_keys());
     }
     let worker = script.start("worker-0");
-    until("every record", || script.diary.deliveries().len() == 20).await;
+    until("every record", || script.delivery_log.deliveries().len() == 20).await;
     assert_eq!(counted(&worker).0, 0);
     worker.leave().await;
 }
@@ -232,7 +238,7 @@ async fn records_that_retention_has_removed_are_reported() {
     }
     script.stream.trim(&shard, 3);
     let worker = script.start("worker-0");
-    until("what is left", || script.diary.distinct() == 3).await;
+    until("what is left", || script.delivery_log.distinct() == 3).await;
     until("the report", || {
         worker.saw(|event| matches!(event, WorkerEvent::BehindHorizon { .. }))
     })
@@ -252,7 +258,7 @@ async fn a_shard_that_retention_has_removed_ends_and_its_children_go_on() {
     script.stream.put_into(&high, "key", "high");
     script.stream.forget(&parent);
     let worker = script.start("worker-1");
-    until("the children's records", || script.diary.distinct() == 2).await;
+    until("the children's records", || script.delivery_log.distinct() == 2).await;
     until("the parent's row to go", || {
         script.store.lease_rows().iter().all(|row| row.key != parent)
     })
@@ -286,9 +292,15 @@ async fn children_wait_for_their_parents_when_told_to() {
         if parents_first {
             let before = beats();
             until("ten more heartbeats", || beats() >= before + 10).await;
-            assert!(!script.diary.times().contains_key("child"), "one parent is not done");
+            assert!(
+                !script.delivery_log.times().contains_key("child"),
+                "one parent is not done"
+            );
         } else {
-            until("the child's record", || script.diary.times().contains_key("child")).await;
+            until("the child's record", || {
+                script.delivery_log.times().contains_key("child")
+            })
+            .await;
         }
         worker.leave().await;
     }
@@ -308,8 +320,8 @@ async fn large_reads_of_many_shards_fit_a_small_budget() {
         }
     }
     let worker = script.start("worker-0");
-    until("every record", || script.diary.distinct() == 96).await;
-    assert_eq!(script.diary.duplicates(), 0);
+    until("every record", || script.delivery_log.distinct() == 96).await;
+    assert_eq!(script.delivery_log.duplicates(), 0);
     worker.leave().await;
 }
 
@@ -326,7 +338,7 @@ async fn an_unreadable_row_hides_nothing_from_its_children_and_does_not_disturb_
     script.stream.put_into(&low, "key", "low");
     script.stream.put_into(&high, "key", "high");
     let worker = script.start("worker-1");
-    until("the children's first records", || script.diary.distinct() == 2).await;
+    until("the children's first records", || script.delivery_log.distinct() == 2).await;
     let told = |event: &WorkerEvent| matches!(event, WorkerEvent::UnreadableLease { key, .. } if *key == shards[0].to_string());
     assert_eq!(worker.count(told), 1, "told once");
     until("the other shard to be read", || {
@@ -353,7 +365,7 @@ async fn a_parent_that_outlives_the_row_of_its_child_still_ends() {
     let parent = script.stream.open_shards().remove(0);
     script.stream.put_into(&parent, "key", "slow");
     let worker = script.start("worker-0");
-    until("the slow record", || script.diary.distinct() == 1).await;
+    until("the slow record", || script.delivery_log.distinct() == 1).await;
     let (child, _) = script.stream.split(&parent);
     script.stream.split(&child);
     let gone = |shard: &kinex_kcl::ShardId| {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use kinex_cluster_tests::{AuditLog, Call, Release, until};
-use serde_json::Value;
 
 const LONG: Duration = Duration::from_secs(240);
 /// Longer than the operator's Lease.

@@ -14,6 +14,7 @@ use crate::call::{Call, Job, Outcome, discard};
 use crate::checkpointer::CheckpointError;
 use crate::clock;
 use crate::config::InitialPosition;
+use crate::deaggregate::Deaggregator;
 use crate::events::{DropReason, WorkerEvent};
 use crate::fetch::{Ahead, Fetched, Stuck};
 use crate::message::{Lineage, Message};
@@ -21,7 +22,6 @@ use crate::poison::{Poison, PoisonAction};
 use crate::ports::{Fault, FaultKind, ReadFrom, ShardIterator, StreamReader};
 use crate::processor::{ProcessorFactory, RecordBatch};
 use crate::progress::Progress;
-use crate::unfold::Unfolding;
 
 impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
     pub(super) async fn begin(&mut self, step: Step) {
@@ -44,8 +44,8 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             Step::Seek => self.seek(),
             Step::Fetch => {
                 self.batch = None;
-                if self.one_by_one.is_empty() && self.unfolding.as_ref().is_some_and(Unfolding::is_empty) {
-                    self.unfolding = None;
+                if self.one_by_one.is_empty() && self.deaggregator.as_ref().is_some_and(Deaggregator::is_empty) {
+                    self.deaggregator = None;
                 }
                 self.request = Some(Request::Fetch);
             }
@@ -57,10 +57,10 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
     pub(super) fn let_go(&mut self) {
         self.request = None;
         self.ahead = None;
-        self.unfolding = None;
+        self.deaggregator = None;
         self.batch = None;
         self.one_by_one.clear();
-        self.board.progress(&self.hold, |progress| progress.in_hand(None));
+        self.reporter.progress(&self.hold, |progress| progress.in_hand(None));
     }
 
     fn seek(&mut self) {
@@ -173,8 +173,8 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             Checkpoint::At(position) => Some(position.clone()),
             _ => None,
         };
-        self.unfolding = Some(Unfolding::new(fetched, behind));
-        self.unfold().await;
+        self.deaggregator = Some(Deaggregator::new(fetched, behind));
+        self.deaggregate().await;
     }
 
     /// The records of a batch that failed every time come one by one; about one that came alone its processor decides.
@@ -248,7 +248,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
     }
 
     fn report_failure(&self, call: &'static str, attempt: u32, error: String) {
-        self.board.tell(WorkerEvent::ProcessorFailed {
+        self.reporter.emit(WorkerEvent::ProcessorFailed {
             shard: self.hold.key.clone(),
             call,
             attempt,
@@ -266,20 +266,22 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
         self.batch = Some(Arc::new(RecordBatch {
             shard: self.hold.key.clone(),
             records: vec![record],
-            behind_millis: self.unfolding.as_ref().map_or(0, Unfolding::behind_millis),
+            behind_millis: self.deaggregator.as_ref().map_or(0, Deaggregator::behind_millis),
         }));
         Some(batch)
     }
 
     /// The next batch out of the last read.
-    pub(super) async fn unfold(&mut self) {
+    pub(super) async fn deaggregate(&mut self) {
         self.request = None;
         if let Some(batch) = self.next_alone() {
             self.happened(Event::Fetched(batch)).await;
             return;
         }
-        let Some(unfolding) = &mut self.unfolding else { return };
-        let Some(portion) = unfolding.portion(&self.sieve, &self.board) else {
+        let Some(deaggregator) = &mut self.deaggregator else {
+            return;
+        };
+        let Some(portion) = deaggregator.portion(&self.filter, &self.reporter) else {
             let source = Arc::clone(&self.source);
             self.request = Some(Request::Placement(Box::pin(
                 async move { source.placed_by_key().await },
@@ -287,10 +289,10 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
             return;
         };
         self.children
-            .extend(unfolding.children().iter().map(|child| child.id.clone()));
-        self.named.extend(unfolding.children().iter().cloned());
-        let arrived = portion.records.first().map(|first| unfolding.arrived(first));
-        self.board.progress(&self.hold, |progress| progress.in_hand(arrived));
+            .extend(deaggregator.children().iter().map(|child| child.id.clone()));
+        self.named.extend(deaggregator.children().iter().cloned());
+        let arrived = portion.records.first().map(|first| deaggregator.arrived(first));
+        self.reporter.progress(&self.hold, |progress| progress.in_hand(arrived));
         let batch = Batch {
             last: portion.records.last().map(|record| record.position.clone()),
             end: portion.last_of_shard,
@@ -298,22 +300,22 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
         self.batch = Some(Arc::new(RecordBatch {
             shard: self.hold.key.clone(),
             records: portion.records,
-            behind_millis: unfolding.behind_millis(),
+            behind_millis: deaggregator.behind_millis(),
         }));
         self.happened(Event::Fetched(batch)).await;
     }
 
     /// Whether the aggregates of the read that lie outside of the shard's range are dropped is known.
     pub(super) async fn placed(&mut self, answer: Result<bool, Fault>) {
-        if let Some(unfolding) = &mut self.unfolding {
+        if let Some(deaggregator) = &mut self.deaggregator {
             // When in doubt they are delivered: twice is allowed, never is not.
-            unfolding.decide(answer.unwrap_or(false));
+            deaggregator.decide(answer.unwrap_or(false));
         }
-        self.unfold().await;
+        self.deaggregate().await;
     }
 
     fn behind_horizon(&self) {
-        self.board.tell(WorkerEvent::BehindHorizon {
+        self.reporter.emit(WorkerEvent::BehindHorizon {
             shard: self.hold.key.clone(),
             checkpoint: self.table.behind().clone(),
         });
@@ -366,7 +368,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
         self.settle_call().await;
         let now = clock::now();
         self.control.set_call(Some((job.name(), now)));
-        self.board.progress(&self.hold, |progress| progress.called(now));
+        self.reporter.progress(&self.hold, |progress| progress.called(now));
         let call = Call::start(
             self.processor.take(),
             &self.factory,
@@ -394,7 +396,7 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
     pub(super) fn take_back(&mut self, processor: Option<F::Processor>) -> &'static str {
         self.processor = processor;
         self.control.set_call(None);
-        self.board.progress(&self.hold, Progress::returned);
+        self.reporter.progress(&self.hold, Progress::returned);
         self.call.take().map_or("-", |call| call.name)
     }
 
@@ -444,10 +446,10 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
         {
             self.checkpointer.delivering(&last.position);
             self.checkpointer.processed(&last.position);
-            self.board.progress(&self.hold, |progress| progress.in_hand(None));
+            self.reporter.progress(&self.hold, |progress| progress.in_hand(None));
             let records = self.batch.as_ref().map_or(0, |batch| batch.records.len() as u64);
             let (first, last) = (first.position.clone(), last.position.clone());
-            self.board.dropped(&self.hold.key, reason, records, first, last);
+            self.reporter.dropped(&self.hold.key, reason, records, first, last);
         }
         Judgment::Skip
     }
@@ -465,11 +467,11 @@ impl<R: StreamReader, F: ProcessorFactory> Consumer<R, F> {
         self.checkpointer.processed(&last.position);
         let bytes: usize = batch.records.iter().map(|record| record.data.len()).sum();
         let (records, checkpoint) = (batch.records.len() as u64, self.checkpointer.written());
-        self.board.update(|status| {
+        self.reporter.update(|status| {
             status.records_processed += records;
             status.bytes_processed += bytes as u64;
         });
-        self.board.hold(&self.hold, |hold| {
+        self.reporter.hold(&self.hold, |hold| {
             hold.checkpoint = checkpoint;
             hold.progress.in_hand(None);
         });

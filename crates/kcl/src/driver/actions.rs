@@ -14,6 +14,7 @@ use crate::bucket::Bucket;
 use crate::clock;
 use crate::consumer::{self, consume};
 use crate::control::Control;
+use crate::deaggregate::RecordFilter;
 use crate::events::WorkerEvent;
 use crate::fetch::{Pace, Source};
 use crate::poison::PoisonAction;
@@ -22,7 +23,6 @@ use crate::processor::ProcessorFactory;
 use crate::progress::Progress;
 use crate::read_size::ReadSize;
 use crate::request;
-use crate::unfold::Sieve;
 use crate::worker::{HoldState, HoldStatus};
 
 impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
@@ -30,10 +30,13 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
         for action in actions {
             match action {
                 Action::Send { id, request } => {
-                    let (store, board, within) =
-                        (Arc::clone(&self.store), self.board.clone(), self.config.request_timeout);
+                    let (store, reporter, within) = (
+                        Arc::clone(&self.store),
+                        self.reporter.clone(),
+                        self.config.request_timeout,
+                    );
                     self.requests.spawn(async move {
-                        let reply = request::send(&*store, &board, within, request).await;
+                        let reply = request::send(&*store, &reporter, within, request).await;
                         Finished::Reply(id, reply)
                     });
                 }
@@ -58,7 +61,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
         let source = Source {
             stream: Arc::clone(&self.stream),
             hold: Arc::clone(&key),
-            board: self.board.clone(),
+            reporter: self.reporter.clone(),
             slot: self.budget.slot(),
             bucket: Mutex::new(Bucket::new(
                 config.reads_per_second,
@@ -80,7 +83,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             control: Arc::clone(&control),
             source,
             factory: Arc::clone(&self.factory),
-            sieve: Sieve {
+            filter: RecordFilter {
                 hold: Arc::clone(&key),
                 hash_range: lease.hash_range,
                 out_of_range: config.out_of_range,
@@ -98,7 +101,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             drain_timeout: config.protocol.drain_timeout,
             lease: lease.clone(),
         };
-        self.board.tell(WorkerEvent::ShardStarted {
+        self.reporter.emit(WorkerEvent::ShardStarted {
             shard: hold.key.clone(),
             epoch: hold.fence.epoch,
             checkpoint: lease.checkpoint.clone(),
@@ -111,7 +114,8 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             behind_millis: None,
             progress: Progress::starting(clock::now()),
         };
-        self.board.update(|board| board.holds.insert(hold.key.clone(), status));
+        self.reporter
+            .update(|reporter| reporter.holds.insert(hold.key.clone(), status));
         let consumer = self.consumers.spawn_on(consume(setup), &self.processors);
         self.consumer_of.insert(consumer.id(), hold.clone());
         let held = Held {
@@ -132,8 +136,8 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
         let Some(held) = self.holds.get_mut(hold) else { return };
         held.control.drain();
         held.drain_until = Some(clock::now() + self.config.protocol.drain_timeout + GRACE);
-        self.board.hold(hold, |hold| hold.state = HoldState::Draining);
-        self.board.tell(WorkerEvent::ShardDraining {
+        self.reporter.hold(hold, |hold| hold.state = HoldState::Draining);
+        self.reporter.emit(WorkerEvent::ShardDraining {
             shard: hold.key.clone(),
             epoch: hold.fence.epoch,
         });
@@ -152,7 +156,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
         let Some(held) = self.holds.remove(hold) else { return };
         held.control.stop(reason);
         self.forget(hold);
-        self.board.tell(WorkerEvent::ShardStopped {
+        self.reporter.emit(WorkerEvent::ShardStopped {
             shard: hold.key.clone(),
             epoch: hold.fence.epoch,
             reason,
@@ -161,7 +165,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
 
     /// Takes a hold out of the status, unless a later one has taken its place.
     pub(super) fn forget(&self, hold: &Hold) {
-        self.board.update(|status| {
+        self.reporter.update(|status| {
             if status
                 .holds
                 .get(&hold.key)
@@ -185,7 +189,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             },
             Note::Conflict { key, write } => WorkerEvent::Conflict { shard: key, write },
             Note::Lapsed { hold } => {
-                self.board.hold(&hold, |hold| hold.state = HoldState::Lapsed);
+                self.reporter.hold(&hold, |hold| hold.state = HoldState::Lapsed);
                 WorkerEvent::WindowLapsed {
                     shard: hold.key,
                     epoch: hold.fence.epoch,
@@ -202,6 +206,6 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             },
             Note::CapExceeded { by, unowned } => WorkerEvent::CapExceeded { by, unowned },
         };
-        self.board.tell(event);
+        self.reporter.emit(event);
     }
 }

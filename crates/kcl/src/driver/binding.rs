@@ -70,21 +70,21 @@ impl From<Fault> for Refusal {
 }
 
 async fn once<S: LeaseStore, R: StreamReader, F>(setup: &Setup<S, R, F>) -> Result<(), Refusal> {
-    let (board, within) = (&setup.board, setup.config.request_timeout);
-    let found = board
+    let (reporter, within) = (&setup.reporter, setup.config.request_timeout);
+    let found = reporter
         .ask("stream-identity", None, within, setup.stream.stream_identity())
         .await?;
-    let bound = match board.ask("bound", None, within, setup.store.bound()).await? {
+    let bound = match reporter.ask("bound", None, within, setup.store.bound()).await? {
         Some(bound) => bound,
         None => {
             let rows = foreign_lease(&*setup.store, &*setup.stream);
-            if let Some(foreign) = board.ask("foreign-lease", None, within * SCAN, rows).await? {
+            if let Some(foreign) = reporter.ask("foreign-lease", None, within * SCAN, rows).await? {
                 return Err(Refusal::Final(Error::LeasesOfAnotherStream(foreign)));
             }
-            board.ask("bind", None, within, setup.store.bind(&found)).await?
+            reporter.ask("bind", None, within, setup.store.bind(&found)).await?
         }
     };
-    board.count("bind", "ok");
+    reporter.count("bind", "ok");
     if found == bound {
         return Ok(());
     }

@@ -106,10 +106,10 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             checkpoint,
             children,
         };
-        let (store, board, hold) = (Arc::clone(&self.store), self.board.clone(), Arc::clone(hold));
+        let (store, reporter, hold) = (Arc::clone(&self.store), self.reporter.clone(), Arc::clone(hold));
         let (within, patience) = (self.config.request_timeout, self.config.protocol.failover_after);
         self.requests.spawn(async move {
-            let written = request::write_checkpoint(&*store, &board, within, patience, write).await;
+            let written = request::write_checkpoint(&*store, &reporter, within, patience, write).await;
             Finished::Checkpoint(hold, written)
         });
     }
@@ -127,7 +127,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
         {
             if result.is_ok() {
                 held.checkpoints.written = checkpoint.clone();
-                self.board.hold(hold, |hold| hold.checkpoint = checkpoint);
+                self.reporter.hold(hold, |hold| hold.checkpoint = checkpoint);
             }
             let _ = answer.send(result.clone());
             if held.lost && !held.checkpoints.ends() {
@@ -135,7 +135,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Driver<S, R, F> {
             }
         }
         if let Ok(written) = answer {
-            self.board.tell(WorkerEvent::Checkpointed {
+            self.reporter.emit(WorkerEvent::Checkpointed {
                 shard: hold.key.clone(),
                 epoch: hold.fence.epoch,
                 written: result.is_ok(),

@@ -12,9 +12,9 @@ use kinex_core::worker::{Group, RenewalMode, WorkerRefused, WorkerRow, WorkerWri
 
 use crate::ports::{Fault, FaultKind, LeaseScan, LeaseStore};
 
-/// What a test does to a request.
+/// A fault that a test injects into a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hitch {
+pub enum InjectedFault {
     /// The request fails and nothing happens.
     FailBefore(FaultKind),
     /// The request is carried out, but its answer is lost.
@@ -25,7 +25,7 @@ pub enum Hitch {
     Slow(Duration),
 }
 
-type Plan = Arc<dyn Fn(&str) -> Option<Hitch> + Send + Sync>;
+type Plan = Arc<dyn Fn(&str) -> Option<InjectedFault> + Send + Sync>;
 
 /// The tables of one application.
 #[derive(Clone, Default)]
@@ -65,7 +65,7 @@ impl MemoryStore {
 
     /// Lets requests fail. The plan is asked with the name of each request, such as `write checkpoint shardId-0`,
     /// `write beat worker-0`, `leases` or `members`.
-    pub fn hitch(&self, plan: impl Fn(&str) -> Option<Hitch> + Send + Sync + 'static) {
+    pub fn inject(&self, plan: impl Fn(&str) -> Option<InjectedFault> + Send + Sync + 'static) {
         *self.plan.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(plan));
     }
 
@@ -74,12 +74,12 @@ impl MemoryStore {
         self.tables().spoiled.insert(key.clone(), reason.to_owned());
     }
 
-    /// Every lease row, without waiting and without hitches.
+    /// Every lease row, without waiting and without injected faults.
     pub fn lease_rows(&self) -> Vec<Lease> {
         self.tables().leases.values().cloned().collect()
     }
 
-    /// Every worker row, without waiting and without hitches.
+    /// Every worker row, without waiting and without injected faults.
     pub fn worker_rows(&self) -> Vec<WorkerRow> {
         self.tables().workers.values().cloned().collect()
     }
@@ -94,7 +94,7 @@ impl MemoryStore {
         let fault = |kind| Fault {
             kind,
             request: request.clone(),
-            message: "a hitch of the test".to_owned(),
+            message: "a fault injected by the test".to_owned(),
             source: None,
         };
         // Even a table in memory is not instant: other tasks get their turn between a request and its answer.
@@ -102,17 +102,17 @@ impl MemoryStore {
         let answer = |store: &Self| act(&mut store.tables());
         match plan.and_then(|plan| plan(&request)) {
             None => Ok(answer(self)),
-            Some(Hitch::FailBefore(kind)) => Err(fault(kind)),
-            Some(Hitch::FailAfter(kind)) => {
+            Some(InjectedFault::FailBefore(kind)) => Err(fault(kind)),
+            Some(InjectedFault::FailAfter(kind)) => {
                 answer(self);
                 Err(fault(kind))
             }
-            Some(Hitch::Late(by)) => {
+            Some(InjectedFault::Late(by)) => {
                 let answer = answer(self);
                 tokio::time::sleep(by).await;
                 Ok(answer)
             }
-            Some(Hitch::Slow(by)) => {
+            Some(InjectedFault::Slow(by)) => {
                 tokio::time::sleep(by).await;
                 Ok(answer(self))
             }

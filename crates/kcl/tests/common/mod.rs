@@ -66,14 +66,14 @@ pub struct Delivery {
     pub data: Vec<u8>,
 }
 
-/// What all processors of a test write down.
+/// What was delivered to the processors of a test, and what else they heard.
 #[derive(Clone, Default)]
-pub struct Diary {
+pub struct DeliveryLog {
     deliveries: Arc<Mutex<Vec<Delivery>>>,
     notes: Arc<Mutex<Vec<String>>>,
 }
 
-impl Diary {
+impl DeliveryLog {
     pub fn deliveries(&self) -> Vec<Delivery> {
         self.deliveries.lock().unwrap().clone()
     }
@@ -145,7 +145,7 @@ impl Diary {
 /// Writes down what it is given, and checkpoints every batch.
 pub struct Recorder {
     pub worker: String,
-    pub diary: Diary,
+    pub delivery_log: DeliveryLog,
     pub epoch: Epoch,
     pub shard: ShardId,
 }
@@ -153,28 +153,30 @@ pub struct Recorder {
 impl RecordProcessor for Recorder {
     async fn initialize(&mut self, start: &ShardStart) -> Result<(), ProcessorError> {
         self.epoch = start.epoch;
-        self.diary.note(format!("{} starts {}", self.worker, start.shard));
+        self.delivery_log
+            .note(format!("{} starts {}", self.worker, start.shard));
         Ok(())
     }
 
     async fn process(&mut self, batch: &RecordBatch, checkpointer: &Checkpointer) -> Result<(), ProcessorError> {
-        self.diary.deliver(&self.worker, self.epoch, batch);
+        self.delivery_log.deliver(&self.worker, self.epoch, batch);
         // Who has lost the lease is told so next.
         let _ = checkpointer.checkpoint().await;
         Ok(())
     }
 
     async fn lease_lost(&mut self) {
-        self.diary.note(format!("{} lost {}", self.worker, self.shard));
+        self.delivery_log.note(format!("{} lost {}", self.worker, self.shard));
     }
 
     async fn shard_ended(&mut self, _: &Checkpointer) -> Result<(), ProcessorError> {
-        self.diary.note(format!("{} ended {}", self.worker, self.shard));
+        self.delivery_log.note(format!("{} ended {}", self.worker, self.shard));
         Ok(())
     }
 
     async fn shutdown_requested(&mut self, _: &Checkpointer) -> Result<(), ProcessorError> {
-        self.diary.note(format!("{} flushed {}", self.worker, self.shard));
+        self.delivery_log
+            .note(format!("{} flushed {}", self.worker, self.shard));
         Ok(())
     }
 }
@@ -249,7 +251,7 @@ impl Running {
 pub struct Fleet {
     pub store: MemoryStore,
     pub stream: MemoryStream,
-    pub diary: Diary,
+    pub delivery_log: DeliveryLog,
     pub config: WorkerConfig,
     pub workers: Vec<Running>,
 }
@@ -259,17 +261,17 @@ impl Fleet {
         Self {
             store: MemoryStore::new(),
             stream: MemoryStream::new(shards),
-            diary: Diary::default(),
+            delivery_log: DeliveryLog::default(),
             config: fast(),
             workers: Vec::new(),
         }
     }
 
     pub fn add(&mut self, name: &str) {
-        let (diary, worker) = (self.diary.clone(), name.to_owned());
+        let (delivery_log, worker) = (self.delivery_log.clone(), name.to_owned());
         let factory = move |shard: &ShardId| Recorder {
             worker: worker.clone(),
-            diary: diary.clone(),
+            delivery_log: delivery_log.clone(),
             epoch: Epoch(0),
             shard: shard.clone(),
         };
@@ -313,9 +315,9 @@ impl Fleet {
 
     pub async fn all_delivered(&self, count: usize) {
         let what = format!("{count} records");
-        until(&what, || self.diary.distinct() >= count).await;
-        assert_eq!(self.diary.distinct(), count);
-        self.diary.check_order();
+        until(&what, || self.delivery_log.distinct() >= count).await;
+        assert_eq!(self.delivery_log.distinct(), count);
+        self.delivery_log.check_order();
     }
 
     pub async fn leave(self) -> BTreeSet<ShardId> {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use kinex_kcl::memory::{MemoryStore, MemoryStream};
 use kinex_kcl::{Checkpointer, Epoch, ProcessorError, RecordBatch, RecordProcessor, ShardId, ShardStart, WorkerConfig};
 
-use super::{Diary, Running};
+use super::{DeliveryLog, Running};
 
 pub type Outcome = Pin<Box<dyn Future<Output = Result<(), ProcessorError>> + Send>>;
 type Process = Arc<dyn Fn(RecordBatch, Checkpointer) -> Outcome + Send + Sync>;
@@ -16,7 +16,7 @@ type Flush = Arc<dyn Fn(Checkpointer) -> Outcome + Send + Sync>;
 /// Writes down every call, then does as told.
 pub struct Scripted {
     name: String,
-    diary: Diary,
+    delivery_log: DeliveryLog,
     process: Process,
     flush: Flush,
     epoch: Epoch,
@@ -26,26 +26,26 @@ pub struct Scripted {
 impl RecordProcessor for Scripted {
     async fn initialize(&mut self, start: &ShardStart) -> Result<(), ProcessorError> {
         self.epoch = start.epoch;
-        self.diary.note(format!("{} starts {}", self.name, self.shard));
+        self.delivery_log.note(format!("{} starts {}", self.name, self.shard));
         Ok(())
     }
 
     async fn process(&mut self, batch: &RecordBatch, checkpointer: &Checkpointer) -> Result<(), ProcessorError> {
-        self.diary.deliver(&self.name, self.epoch, batch);
+        self.delivery_log.deliver(&self.name, self.epoch, batch);
         (self.process)(batch.clone(), checkpointer.clone()).await
     }
 
     async fn lease_lost(&mut self) {
-        self.diary.note(format!("{} lost {}", self.name, self.shard));
+        self.delivery_log.note(format!("{} lost {}", self.name, self.shard));
     }
 
     async fn shard_ended(&mut self, _: &Checkpointer) -> Result<(), ProcessorError> {
-        self.diary.note(format!("{} ended {}", self.name, self.shard));
+        self.delivery_log.note(format!("{} ended {}", self.name, self.shard));
         Ok(())
     }
 
     async fn shutdown_requested(&mut self, checkpointer: &Checkpointer) -> Result<(), ProcessorError> {
-        self.diary.note(format!("{} flushed {}", self.name, self.shard));
+        self.delivery_log.note(format!("{} flushed {}", self.name, self.shard));
         (self.flush)(checkpointer.clone()).await
     }
 }
@@ -54,7 +54,7 @@ impl RecordProcessor for Scripted {
 pub struct Script {
     pub store: MemoryStore,
     pub stream: MemoryStream,
-    pub diary: Diary,
+    pub delivery_log: DeliveryLog,
     pub config: WorkerConfig,
     process: Process,
     flush: Flush,
@@ -65,7 +65,7 @@ impl Script {
         Self {
             store: MemoryStore::new(),
             stream: MemoryStream::new(shards),
-            diary: Diary::default(),
+            delivery_log: DeliveryLog::default(),
             config: super::fast(),
             process: Arc::new(|_, _| Box::pin(async { Ok(()) })),
             flush: Arc::new(|_| Box::pin(async { Ok(()) })),
@@ -89,11 +89,15 @@ impl Script {
     }
 
     pub fn start(&self, name: &str) -> Running {
-        let (diary, process, flush) = (self.diary.clone(), Arc::clone(&self.process), Arc::clone(&self.flush));
+        let (delivery_log, process, flush) = (
+            self.delivery_log.clone(),
+            Arc::clone(&self.process),
+            Arc::clone(&self.flush),
+        );
         let worker = name.to_owned();
         let factory = move |shard: &ShardId| Scripted {
             name: worker.clone(),
-            diary: diary.clone(),
+            delivery_log: delivery_log.clone(),
             process: Arc::clone(&process),
             flush: Arc::clone(&flush),
             epoch: Epoch(0),

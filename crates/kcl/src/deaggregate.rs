@@ -11,17 +11,17 @@ use kinex_core::member::Hold;
 use kinex_core::time::Moment;
 
 use crate::aggregate::UserRecords;
-use crate::board::Board;
 use crate::budget::{Share, allocated};
 use crate::config::OutOfRange;
 use crate::events::{DropReason, WorkerEvent};
 use crate::fetch::Fetched;
 use crate::ports::{ChildShard, RawRecord};
 use crate::processor::Record;
+use crate::reporter::Reporter;
 
-/// What the records of a shard go through.
+/// Which records of a shard a processor gets, and in batches of which size.
 #[derive(Clone, Debug)]
-pub(crate) struct Sieve {
+pub(crate) struct RecordFilter {
     pub(crate) hold: Arc<Hold>,
     pub(crate) hash_range: Option<HashRange>,
     pub(crate) out_of_range: OutOfRange,
@@ -30,7 +30,7 @@ pub(crate) struct Sieve {
 
 /// One read that is being handed to the processor.
 #[derive(Debug)]
-pub(crate) struct Unfolding {
+pub(crate) struct Deaggregator {
     raw: vec::IntoIter<RawRecord>,
     user: Option<UserRecords>,
     ahead: Option<Record>,
@@ -64,7 +64,7 @@ pub(crate) struct Portion {
     pub(crate) last_of_shard: bool,
 }
 
-impl Unfolding {
+impl Deaggregator {
     pub(crate) fn new(fetched: Fetched, behind: Option<Position>) -> Self {
         let Fetched { batch, at, share } = fetched;
         Self {
@@ -119,12 +119,12 @@ impl Unfolding {
 
     /// The next records; none when there are none left. `None`: it must be decided first what becomes of aggregates that
     /// were meant for another shard; call [`Self::decide`], and then this again.
-    pub(crate) fn portion(&mut self, sieve: &Sieve, board: &Board) -> Option<Portion> {
+    pub(crate) fn portion(&mut self, filter: &RecordFilter, reporter: &Reporter) -> Option<Portion> {
         self.started = true;
-        while self.collected.len() < sieve.batch_records_max {
+        while self.collected.len() < filter.batch_records_max {
             let next = match self.ahead.take() {
                 Some(record) => Some(record),
-                None => self.next(sieve, board)?,
+                None => self.next(filter, reporter)?,
             };
             match next {
                 Some(record) => self.collected.push(record),
@@ -132,13 +132,13 @@ impl Unfolding {
             }
         }
         if self.ahead.is_none() {
-            self.ahead = self.next(sieve, board)?;
+            self.ahead = self.next(filter, reporter)?;
         }
         let user_bytes: usize = self.collected.iter().map(occupied).sum();
         self.share.set(self.raw_bytes + user_bytes);
         let last_of_read = self.ahead.is_none();
         if last_of_read {
-            self.report(sieve, board);
+            self.report(filter, reporter);
         }
         Some(Portion {
             records: std::mem::take(&mut self.collected),
@@ -146,34 +146,34 @@ impl Unfolding {
         })
     }
 
-    fn report(&mut self, sieve: &Sieve, board: &Board) {
+    fn report(&mut self, filter: &RecordFilter, reporter: &Reporter) {
         let (delivered, dropped) = (
             std::mem::take(&mut self.out_of_range),
             std::mem::take(&mut self.dropped),
         );
         if delivered > 0 {
-            board.tell(WorkerEvent::OutOfRange {
-                shard: sieve.hold.key.clone(),
+            reporter.emit(WorkerEvent::OutOfRange {
+                shard: filter.hold.key.clone(),
                 records: delivered,
             });
         }
         // Some record of the aggregate belongs to another shard, and the producer sends all of it again. The Java library
         // drops the whole aggregate too.
         if let Some((records, first, last)) = dropped {
-            board.dropped(&sieve.hold.key, DropReason::OutOfRange, records, first, last);
+            reporter.dropped(&filter.hold.key, DropReason::OutOfRange, records, first, last);
         }
     }
 
     /// The next record, or that there is none; `None`: not decided.
-    fn next(&mut self, sieve: &Sieve, board: &Board) -> Option<Option<Record>> {
+    fn next(&mut self, filter: &RecordFilter, reporter: &Reporter) -> Option<Option<Record>> {
         loop {
             let Some(record) = self.user.as_mut().and_then(Iterator::next) else {
                 let Some(raw) = self.raw.as_slice().first() else {
                     return Some(None);
                 };
-                let records = unfold(raw.clone(), sieve, board);
-                let outside = sieve.hash_range.map_or(0, |range| records.outside(range));
-                if outside > 0 && sieve.out_of_range == OutOfRange::Drop {
+                let records = deaggregate(raw.clone(), filter, reporter);
+                let outside = filter.hash_range.map_or(0, |range| records.outside(range));
+                if outside > 0 && filter.out_of_range == OutOfRange::Drop {
                     // A record without a key cannot have been placed by it.
                     let keyed = raw.partition_key.is_some();
                     if keyed && self.placed_by_key? {
@@ -206,12 +206,12 @@ fn occupied(record: &Record) -> usize {
     size_of::<Record>() + allocated(record.partition_key.as_ref().map_or(0, |key| key.len()) + 2 * size_of::<usize>())
 }
 
-fn unfold(raw: RawRecord, sieve: &Sieve, board: &Board) -> UserRecords {
+fn deaggregate(raw: RawRecord, filter: &RecordFilter, reporter: &Reporter) -> UserRecords {
     let (sequence, bytes) = (raw.sequence.clone(), raw.data.len());
     let (records, bad) = UserRecords::of(raw);
     if let Some(bad) = bad {
-        board.tell(WorkerEvent::BadAggregate {
-            shard: sieve.hold.key.clone(),
+        reporter.emit(WorkerEvent::BadAggregate {
+            shard: filter.hold.key.clone(),
             sequence: sequence.to_string(),
             bytes,
             reason: bad.to_string(),

@@ -1,4 +1,4 @@
-//! Where everything that happens in a worker is told and counted.
+//! Where a worker emits its events, and counts what they say.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -19,7 +19,7 @@ use crate::worker::{HoldStatus, Status};
 
 /// Events and status of one worker; cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Board {
+pub(crate) struct Reporter {
     pub(crate) events: Events,
     pub(crate) status: Arc<Mutex<Status>>,
     told: Arc<Mutex<Told>>,
@@ -61,7 +61,7 @@ fn log_due<K: Ord>(logged: &mut Logged<K>, kind: K, count: u64, now: Moment) -> 
     }
 }
 
-impl Board {
+impl Reporter {
     pub(crate) fn new(events: Events, status: Arc<Mutex<Status>>) -> Self {
         Self {
             events,
@@ -76,7 +76,7 @@ impl Board {
         let rows: BTreeSet<_> = rows.iter().cloned().collect();
         let before = std::mem::replace(&mut self.told().unreadable, rows.clone());
         for (key, reason) in rows.difference(&before).cloned() {
-            self.tell(WorkerEvent::UnreadableLease { key, reason });
+            self.emit(WorkerEvent::UnreadableLease { key, reason });
         }
     }
 
@@ -90,7 +90,7 @@ impl Board {
             .collect();
         drop(told);
         if !new.is_empty() {
-            self.tell(WorkerEvent::ForeignLeases { keys: new });
+            self.emit(WorkerEvent::ForeignLeases { keys: new });
         }
     }
 
@@ -100,7 +100,7 @@ impl Board {
         if let Some(unlogged) = unlogged {
             crate::log::dropped(shard, reason.as_str(), records, &first, &last, unlogged);
         }
-        self.events.tell_quietly(WorkerEvent::RecordsDropped {
+        self.events.emit_quietly(WorkerEvent::RecordsDropped {
             shard: shard.clone(),
             reason,
             records,
@@ -136,7 +136,7 @@ impl Board {
         if let Some(unlogged) = unlogged {
             crate::log::failure(fault, unlogged);
         }
-        self.events.tell_quietly(WorkerEvent::RequestFailed {
+        self.events.emit_quietly(WorkerEvent::RequestFailed {
             request: fault.request.clone(),
             kind: fault.kind,
             message: fault.message.clone(),
@@ -147,8 +147,8 @@ impl Board {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn tell(&self, event: WorkerEvent) {
-        self.events.tell(event);
+    pub(crate) fn emit(&self, event: WorkerEvent) {
+        self.events.emit(event);
     }
 
     pub(crate) fn update<T>(&self, change: impl FnOnce(&mut Status) -> T) -> T {

@@ -6,7 +6,7 @@
 
 use kinex_stage::Subject;
 
-use crate::status::Trouble;
+use crate::status::Stall;
 
 /// The fact that holds the namespace.
 const CLAIM: (&str, &str) = ("control", "namespace");
@@ -15,15 +15,15 @@ const CLAIM: (&str, &str) = ("control", "namespace");
 ///
 /// # Errors
 /// What is in the way: another namespace has them, or the endpoint does not answer.
-pub(crate) async fn claim(subject: &Subject, namespace: &str) -> Result<(), Trouble> {
+pub(crate) async fn claim(subject: &Subject, namespace: &str) -> Result<(), Stall> {
     let (kind, id) = CLAIM;
     let facts = subject.clients.facts(&subject.application);
     match facts.claim(kind, id, namespace).await {
-        Ok(owner) => ours(subject, namespace, &owner).map_err(|message| Trouble {
+        Ok(owner) => ours(subject, namespace, &owner).map_err(|message| Stall {
             reason: "TableOfAnother",
             message,
         }),
-        Err(fault) => Err(Trouble {
+        Err(fault) => Err(Stall {
             reason: "TablesNotReady",
             message: fault.to_string(),
         }),

@@ -19,12 +19,12 @@ use kube::{Api, Client, Resource, ResourceExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
+use crate::active_run::CachedState;
 use crate::leader::Tenure;
 use crate::limits;
 use crate::link::Pauses;
 use crate::metrics::{Failure, Meters, Reconcile};
-use crate::round::{self, Error};
-use crate::scene::Memo;
+use crate::reconcile::{self, Error};
 use crate::settings::{Place, Settings};
 use crate::watch::{self, Guarded, Signs, Stores};
 
@@ -41,14 +41,14 @@ const AFTER_FAILURE_MAX: Duration = Duration::from_secs(5);
 /// The loop goes round at least this often, also when there is no experiment.
 const TURN: Duration = Duration::from_secs(10);
 /// From one look at an object that makes no sense to the next.
-const SENSELESS: Duration = Duration::from_secs(300);
+const REQUEUE_INVALID: Duration = Duration::from_secs(300);
 /// How long the watches of pods may take to begin before experiments are told that they do not work.
 const BEGIN: Duration = Duration::from_secs(15);
 /// What readiness waits for.
 pub(crate) const EXPERIMENTS: &str = "watch of kinesisexperiments";
 
 /// What is kept of each experiment, by its uid: how it is called, and what was seen.
-type Memos = BTreeMap<String, (String, Arc<tokio::sync::Mutex<Memo>>)>;
+type CachedStates = BTreeMap<String, (String, Arc<tokio::sync::Mutex<CachedState>>)>;
 
 /// What the looks at all experiments of a namespace share.
 pub(crate) struct Context {
@@ -62,7 +62,7 @@ pub(crate) struct Context {
     pub(crate) tenure: Tenure,
     /// Whether more than one namespace is looked after.
     pub(crate) wide: bool,
-    memos: Mutex<Memos>,
+    cached_states: Mutex<CachedStates>,
     running: Mutex<BTreeSet<(String, String)>>,
     clients: tokio::sync::Mutex<BTreeMap<String, Clients>>,
 }
@@ -134,14 +134,14 @@ impl Context {
             .filter_map(|object| object.uid())
             .collect();
         self.running().retain(|(_, uid)| there.contains(uid));
-        self.memos().retain(|uid, (title, memo)| {
+        self.cached_states().retain(|uid, (title, cached)| {
             let stays = there.contains(uid);
             if !stays {
                 self.meters.forget(title);
-                if let Ok(mut memo) = memo.try_lock()
-                    && let Some(scene) = &mut memo.scene
+                if let Ok(mut cached) = cached.try_lock()
+                    && let Some(active_run) = &mut cached.active_run
                 {
-                    scene.actor.stop();
+                    active_run.actor.stop();
                 }
             }
             stays
@@ -150,20 +150,22 @@ impl Context {
 
     /// Waits for the effects under way, and writes down what was seen.
     pub(crate) async fn finish(&self) {
-        let memos: Vec<_> = self
-            .memos()
+        let cached_states: Vec<_> = self
+            .cached_states()
             .iter()
-            .map(|(uid, (_, memo))| (uid.clone(), Arc::clone(memo)))
+            .map(|(uid, (_, cached))| (uid.clone(), Arc::clone(cached)))
             .collect();
-        for (uid, memo) in memos {
-            let mut memo = memo.lock().await;
-            let Some(scene) = &mut memo.scene else { continue };
-            scene.actor.finish().await;
-            let created = scene.actor.ledger().created();
-            let Some(experiment) = memo.latest.take().or_else(|| self.experiment(&uid)) else {
+        for (uid, cached) in cached_states {
+            let mut cached = cached.lock().await;
+            let Some(active_run) = &mut cached.active_run else {
                 continue;
             };
-            if let Err(error) = round::note_created(self, &experiment, &created).await {
+            active_run.actor.finish().await;
+            let created = active_run.actor.ledger().created();
+            let Some(experiment) = cached.latest.take().or_else(|| self.experiment(&uid)) else {
+                continue;
+            };
+            if let Err(error) = reconcile::note_created(self, &experiment, &created).await {
                 warn!(experiment = self.title(experiment.as_ref()), %error, "what was created is not noted, and stays");
             }
         }
@@ -175,15 +177,15 @@ impl Context {
         found.0.as_ref().ok().map(|experiment| Arc::new(experiment.clone()))
     }
 
-    fn memo(&self, experiment: &KinesisExperiment) -> Arc<tokio::sync::Mutex<Memo>> {
-        let mut memos = self.memos();
-        let entry = memos.entry(experiment.uid().unwrap_or_default());
-        let (_, memo) = entry.or_insert_with(|| (self.title(experiment), Arc::default()));
-        Arc::clone(memo)
+    fn cached(&self, experiment: &KinesisExperiment) -> Arc<tokio::sync::Mutex<CachedState>> {
+        let mut cached_states = self.cached_states();
+        let entry = cached_states.entry(experiment.uid().unwrap_or_default());
+        let (_, cached) = entry.or_insert_with(|| (self.title(experiment), Arc::default()));
+        Arc::clone(cached)
     }
 
-    fn memos(&self) -> std::sync::MutexGuard<'_, Memos> {
-        self.memos.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cached_states(&self) -> std::sync::MutexGuard<'_, CachedStates> {
+        self.cached_states.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn running(&self) -> std::sync::MutexGuard<'_, BTreeSet<(String, String)>> {
@@ -255,7 +257,7 @@ pub(crate) async fn run(
         meters,
         tenure,
         wide,
-        memos: Mutex::default(),
+        cached_states: Mutex::default(),
         running: Mutex::default(),
         clients: tokio::sync::Mutex::default(),
     });
@@ -297,33 +299,33 @@ async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action
     let experiment = match &object.0 {
         Ok(experiment) => Arc::new(experiment.clone()),
         Err(invalid) => {
-            senseless(&object, &invalid.error, &context).await;
-            return Ok(Action::requeue(SENSELESS));
+            invalid_object(&object, &invalid.error, &context).await;
+            return Ok(Action::requeue(REQUEUE_INVALID));
         }
     };
     if experiment.spec.operator_class != context.settings.class {
         return Ok(Action::await_change());
     }
-    let memo = context.memo(&experiment);
-    let mut memo = memo.lock().await;
+    let cached = context.cached(&experiment);
+    let mut cached = cached.lock().await;
     let version = experiment.resource_version();
-    if let Some(early) = memo.too_early(version.as_deref()) {
+    if let Some(early) = cached.too_early(version.as_deref()) {
         return Ok(Action::requeue(early));
     }
-    if let Some(early) = memo.looked.and_then(|last| EARLIEST.checked_sub(last.elapsed())) {
+    if let Some(early) = cached.looked.and_then(|last| EARLIEST.checked_sub(last.elapsed())) {
         return Ok(Action::requeue(early));
     }
     let begun = Instant::now();
-    memo.looked = Some(begun);
-    let looking = Box::pin(round::look(&context, &mut memo, experiment));
+    cached.looked = Some(begun);
+    let looking = Box::pin(reconcile::reconcile_experiment(&context, &mut cached, experiment));
     let looked = match tokio::time::timeout(PATIENCE, looking).await {
         Ok(looked) => looked,
         Err(_) => Err(Error::Late(PATIENCE)),
     };
     let outcome = looked.as_ref().map_or(Reconcile::Failed, |next| next.outcome);
     context.meters.reconciled(outcome, begun.elapsed());
-    let clean = looked.as_ref().is_ok_and(|next| !next.outdated);
-    let pause = memo.ended(version, clean, AFTER_FAILURE, AFTER_FAILURE_MAX);
+    let clean = looked.as_ref().is_ok_and(|next| !next.status_conflict);
+    let pause = cached.ended(version, clean, AFTER_FAILURE, AFTER_FAILURE_MAX);
     Ok(Action::requeue(looked?.after.max(pause)))
 }
 
@@ -338,7 +340,7 @@ fn after_failure(object: Arc<Guarded>, error: &Error, context: Arc<Context>) -> 
 }
 
 /// An object that the API server took and that makes no sense here, of an older or newer definition.
-async fn senseless(object: &Guarded, why: &str, context: &Context) {
+async fn invalid_object(object: &Guarded, why: &str, context: &Context) {
     warn!(experiment = context.title(object), why, "the experiment cannot be read");
     context.meters.reconciled(Reconcile::Refused, Duration::ZERO);
     let event = Event {

@@ -17,10 +17,10 @@ use kube::{Api, Client, ResourceExt};
 use serde_json::json;
 use tracing::info;
 
+use crate::active_run::ActiveRun;
 use crate::metrics::Meters;
 use crate::observe::{Cluster, SCALE_MANAGER, wanted};
-use crate::scene::Scene;
-use crate::status::{Trouble, conflict, trouble_of};
+use crate::status::{Stall, conflict, stall_of};
 
 /// Who copies somebody else's scaling to the experiment.
 const MIRROR_MANAGER: &str = "kinex/mirror";
@@ -49,7 +49,7 @@ impl From<Fault> for Refused {
 const RATE_AGAIN: Duration = Duration::from_secs(5);
 
 /// What effects are carried out with.
-pub(crate) struct Hands<'a> {
+pub(crate) struct EffectExecutor<'a> {
     /// The cluster's API.
     pub(crate) client: &'a Client,
     /// The experiment as its status was written.
@@ -60,9 +60,9 @@ pub(crate) struct Hands<'a> {
     pub(crate) meters: &'a Meters,
 }
 
-impl Hands<'_> {
+impl EffectExecutor<'_> {
     /// Carries out effects in their order. What is refused is told to the next decision.
-    pub(crate) async fn carry_out(&self, scene: &mut Scene, effects: Vec<Effect>) {
+    pub(crate) async fn carry_out(&self, active_run: &mut ActiveRun, effects: Vec<Effect>) {
         let (mut calls, now) = (Vec::new(), Instant::now());
         for effect in effects {
             if Actor::takes(&effect) {
@@ -71,18 +71,22 @@ impl Hands<'_> {
             }
             let kind = effect.kind();
             let which = format!("{effect:?}");
-            let held = scene.acting.get(&which).and_then(|pacing| pacing.holds(now));
+            let held = active_run.acting.get(&which).and_then(|pacing| pacing.holds(now));
             let refused = match held {
                 Some(refused) => refused,
-                None => match self.one(scene, effect).await {
+                None => match self.one(active_run, effect).await {
                     Ok(()) => {
                         self.meters.effect(kind, true);
-                        scene.acting.remove(&which);
+                        active_run.acting.remove(&which);
                         continue;
                     }
                     Err(refused) => {
                         self.meters.effect(kind, false);
-                        scene.acting.entry(which).or_default().refused(refused.clone(), now);
+                        active_run
+                            .acting
+                            .entry(which)
+                            .or_default()
+                            .refused(refused.clone(), now);
                         refused
                     }
                 },
@@ -93,19 +97,19 @@ impl Hands<'_> {
                 denied,
             } = refused;
             if denied {
-                scene.trouble = Some(Trouble {
+                active_run.stall = Some(Stall {
                     reason: "PermissionDenied",
                     message: message.clone(),
                 });
             }
-            scene.failures.push(Failure {
+            active_run.failures.push(Failure {
                 effect: kind.to_owned(),
                 message,
                 lasting,
             });
         }
-        scene.acting.retain(|_, pacing| !pacing.stale(now));
-        if !calls.is_empty() && !scene.actor.busy() {
+        active_run.acting.retain(|_, pacing| !pacing.stale(now));
+        if !calls.is_empty() && !active_run.actor.busy() {
             info!(
                 experiment = self.experiment.name_any(),
                 effects = calls.len(),
@@ -115,17 +119,17 @@ impl Hands<'_> {
             for call in &calls {
                 self.meters.effect(call.kind(), true);
             }
-            scene.actor.begin(calls);
+            active_run.actor.begin(calls);
         }
     }
 
-    async fn one(&self, scene: &mut Scene, effect: Effect) -> Result<(), Refused> {
+    async fn one(&self, active_run: &mut ActiveRun, effect: Effect) -> Result<(), Refused> {
         match effect {
             Effect::Scale { replicas } => self.scale(replicas).await,
             Effect::MirrorReplicas { replicas } => self.mirror(replicas).await,
             Effect::SetProducer { records_per_second } => {
                 // The order stands in a row; until the producer is up there is no need to say it with every look.
-                let known = scene
+                let known = active_run
                     .rate
                     .is_some_and(|(rate, at)| rate == records_per_second && at.elapsed() < RATE_AGAIN);
                 if !known {
@@ -133,19 +137,19 @@ impl Hands<'_> {
                         experiment = self.experiment.name_any(),
                         records_per_second, "order the producer"
                     );
-                    scene.actor.order_producer(records_per_second).await;
-                    scene.rate = Some((records_per_second, Instant::now()));
+                    active_run.actor.order_producer(records_per_second).await;
+                    active_run.rate = Some((records_per_second, Instant::now()));
                 }
                 Ok(())
             }
             // A StatefulSet starts its pods again by itself; another wish was refused.
             Effect::Kill { pod, mode, restart: _ } => match mode {
-                KillMode::Delete => self.delete(scene, &pod, None).await,
-                KillMode::Force => self.delete(scene, &pod, Some(0)).await,
-                KillMode::Crash => order(scene, pod, format!("crash {}", self.step())).await,
+                KillMode::Delete => self.delete(active_run, &pod, None).await,
+                KillMode::Force => self.delete(active_run, &pod, Some(0)).await,
+                KillMode::Crash => order(active_run, pod, format!("crash {}", self.step())).await,
             },
             Effect::Freeze { pod, milliseconds } => {
-                order(scene, pod, format!("freeze {milliseconds} {}", self.step())).await
+                order(active_run, pod, format!("freeze {milliseconds} {}", self.step())).await
             }
             // A helper beside the process lets it go on when its time is over.
             Effect::Thaw { .. } => Ok(()),
@@ -203,8 +207,8 @@ impl Hands<'_> {
     }
 
     /// Deletes the very pod that the process runs in; a later one of the same name is left alone.
-    async fn delete(&self, scene: &Scene, planned: &PlannedPod, grace: Option<u32>) -> Result<(), Refused> {
-        let Some(pod) = self.pod(scene, planned) else {
+    async fn delete(&self, active_run: &ActiveRun, planned: &PlannedPod, grace: Option<u32>) -> Result<(), Refused> {
+        let Some(pod) = self.pod(active_run, planned) else {
             return Ok(());
         };
         // Asked to leave once is enough; force needs to be said even to one that is leaving.
@@ -226,8 +230,8 @@ impl Hands<'_> {
         done(deleted, "delete a pod")
     }
 
-    fn pod(&self, scene: &Scene, planned: &PlannedPod) -> Option<&Pod> {
-        let row = scene.processes.get(&planned.worker)?;
+    fn pod(&self, active_run: &ActiveRun, planned: &PlannedPod) -> Option<&Pod> {
+        let row = active_run.processes.get(&planned.worker)?;
         let mine = |pod: &&Pod| pod.name_any() == planned.worker.as_str() && pod.uid().as_ref() == Some(&row.pod_uid);
         let pod = self.cluster.pods.iter().map(AsRef::as_ref).find(mine)?;
         (row.incarnation == planned.incarnation).then_some(pod)
@@ -250,21 +254,21 @@ impl Hands<'_> {
 }
 
 /// Writes an order into the row of a process, once.
-async fn order(scene: &mut Scene, pod: PlannedPod, order: String) -> Result<(), Refused> {
+async fn order(active_run: &mut ActiveRun, pod: PlannedPod, order: String) -> Result<(), Refused> {
     let PlannedPod { worker, incarnation } = pod;
     let given = (incarnation.clone(), order.clone());
-    if scene.ordered.contains(&given) {
+    if active_run.ordered.contains(&given) {
         return Ok(());
     }
     info!(%worker, order, "order a process");
-    let store = scene.subject.clients.leases(&scene.subject.application);
+    let store = active_run.subject.clients.leases(&active_run.subject.application);
     // An operator that was here before may have given it, and the process may have answered.
     let row = store.worker(&worker).await?;
     let known = row
         .filter(|row| row.incarnation == incarnation)
         .and_then(|row| row.order);
     if known.is_some_and(|known| known.ends_with(&order)) {
-        scene.ordered.insert(given);
+        active_run.ordered.insert(given);
         return Ok(());
     }
     let write = WorkerWrite::Order {
@@ -273,7 +277,7 @@ async fn order(scene: &mut Scene, pod: PlannedPod, order: String) -> Result<(), 
     };
     // A refusal says that the process is not there any more, which the next look shows.
     store.write_worker(&write).await?;
-    scene.ordered.insert(given);
+    active_run.ordered.insert(given);
     Ok(())
 }
 
@@ -288,7 +292,7 @@ fn done<T>(answer: kube::Result<T>, what: &str) -> Result<(), Refused> {
                 _ => 0,
             };
             Err(Refused {
-                message: trouble_of(&error, what).message,
+                message: stall_of(&error, what).message,
                 // A permission can be granted while the run goes on; a number out of bounds stays so.
                 lasting: code == 422,
                 denied: code == 403,

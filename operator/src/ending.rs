@@ -10,17 +10,17 @@ use kinex_stage::{Subject, last_audit, report};
 use kube::ResourceExt;
 use tracing::{info, warn};
 
+use crate::active_run::{ActiveRun, CachedState};
 use crate::cleanup;
 use crate::controller::{Context, wall};
-use crate::effects::Hands;
+use crate::effects::EffectExecutor;
 use crate::events::{self, Notice};
 use crate::limits;
-use crate::memory::Keeper;
+use crate::memory::RunStore;
 use crate::metrics::Reconcile;
 use crate::observe::Cluster;
-use crate::round::{Error, Next, next, note_created, outdated};
-use crate::scene::{Memo, Scene};
-use crate::status::{Trouble, conflict, trouble_of};
+use crate::reconcile::{Error, Next, next, note_created, status_conflict};
+use crate::status::{Stall, conflict, stall_of};
 
 /// How long records that are still on their way are waited for at the end.
 const DRAIN: Duration = Duration::from_secs(20);
@@ -36,54 +36,54 @@ const RETRY: Duration = Duration::from_secs(2);
 /// at once.
 pub(crate) async fn keep(
     context: &Context,
-    scene: &mut Scene,
+    active_run: &mut ActiveRun,
     experiment: &KinesisExperiment,
     spec: &Spec,
     status: &Status,
     now: Timestamp,
-) -> Result<(), Trouble> {
-    if let Some(trouble) = scene.keeping.holds(Instant::now()) {
-        return Err(trouble);
+) -> Result<(), Stall> {
+    if let Some(stall) = active_run.keeping.holds(Instant::now()) {
+        return Err(stall);
     }
-    let kept = Box::pin(write(context, scene, experiment, spec, status, now)).await;
+    let kept = Box::pin(write(context, active_run, experiment, spec, status, now)).await;
     match &kept {
-        Ok(()) => scene.keeping.done(),
-        Err(trouble) => scene.keeping.refused(trouble.clone(), Instant::now()),
+        Ok(()) => active_run.keeping.done(),
+        Err(stall) => active_run.keeping.refused(stall.clone(), Instant::now()),
     }
     kept
 }
 
 async fn write(
     context: &Context,
-    scene: &mut Scene,
+    active_run: &mut ActiveRun,
     experiment: &KinesisExperiment,
     spec: &Spec,
     status: &Status,
     now: Timestamp,
-) -> Result<(), Trouble> {
+) -> Result<(), Stall> {
     let Some(nonce) = status.run_nonce else { return Ok(()) };
-    let keeper = Keeper::new(&context.client, experiment, nonce, spec.reports);
+    let run_store = RunStore::new(&context.client, experiment, nonce, spec.reports);
     if !status.phase.ended() {
-        let wrote = keeper.keep(scene).await;
-        if wrote.map_err(|error| trouble_of(&error, "keep what was seen in the run's ConfigMap"))? {
+        let wrote = run_store.keep(active_run).await;
+        if wrote.map_err(|error| stall_of(&error, "keep what was seen in the run's ConfigMap"))? {
             context.meters.api_write("configmaps", "patch");
         }
         return Ok(());
     }
-    if !scene.reported && !publish(context, scene, experiment, spec, status, &keeper, now).await? {
+    if !active_run.reported && !publish(context, active_run, experiment, spec, status, &run_store, now).await? {
         return Ok(());
     }
-    if scene.pruned {
+    if active_run.pruned {
         return Ok(());
     }
     let mut nonces: Vec<u64> = status.history.iter().map(|run| run.nonce).collect();
     nonces.push(nonce);
-    let pruned = keeper.prune(&nonces).await;
-    scene.pruned = pruned.map_err(|error| trouble_of(&error, "delete the reports of old runs"))?;
-    if scene.pruned {
+    let pruned = run_store.prune(&nonces).await;
+    active_run.pruned = pruned.map_err(|error| stall_of(&error, "delete the reports of old runs"))?;
+    if active_run.pruned {
         return Ok(());
     }
-    Err(Trouble {
+    Err(Stall {
         reason: "Refused",
         message: "a report of an old run was changed while it was being deleted; it is tried again".to_owned(),
     })
@@ -92,18 +92,18 @@ async fn write(
 /// Writes the report, when every record is delivered or given up; says whether it did.
 async fn publish(
     context: &Context,
-    scene: &mut Scene,
+    active_run: &mut ActiveRun,
     experiment: &KinesisExperiment,
     spec: &Spec,
     status: &Status,
-    keeper: &Keeper<'_>,
+    run_store: &RunStore<'_>,
     now: Timestamp,
-) -> Result<bool, Trouble> {
+) -> Result<bool, Stall> {
     // What is sent from now on belongs to no step.
-    scene.actor.order_producer(0).await;
+    active_run.actor.order_producer(0).await;
     let late = status.finished_at.is_none_or(|at| now.since(at) >= DRAIN);
-    if scene.last_audit.is_none() {
-        scene.last_audit = match scene.observer.judge(now).await {
+    if active_run.last_audit.is_none() {
+        active_run.last_audit = match active_run.observer.judge(now).await {
             Ok(records) if records.missing > 0 && !late => return Ok(false),
             Err(_) if !late => return Ok(false),
             Ok(records) => Some(records),
@@ -111,24 +111,24 @@ async fn publish(
         };
     }
     // The verdict that the audit takes back is written first: no report stands beside another one.
-    if overruled(scene, spec, status, now).is_some() {
+    if overruled(active_run, spec, status, now).is_some() {
         return Ok(false);
     }
     let facts = Facts {
-        endpoint: scene.key.endpoint.clone(),
-        records: scene.last_audit.clone(),
+        endpoint: active_run.key.endpoint.clone(),
+        records: active_run.last_audit.clone(),
         requests: std::collections::BTreeMap::new(),
-        samples: scene.samples.clone(),
+        samples: active_run.samples.clone(),
     };
-    let world = scene.seen.clone().unwrap_or_default();
-    let recording = outcome::recording(spec, &scene.whole(status), &world, &scene.observer, facts);
-    let files = report::files(&recording).map_err(|error| Trouble {
+    let world = active_run.seen.clone().unwrap_or_default();
+    let recording = outcome::recording(spec, &active_run.whole(status), &world, &active_run.observer, facts);
+    let files = report::files(&recording).map_err(|error| Stall {
         reason: "ReportFailed",
         message: format!("the report cannot be made: {error:#}"),
     })?;
-    let published = keeper.publish(scene, &files).await;
+    let published = run_store.publish(active_run, &files).await;
     context.meters.api_write("configmaps", "patch");
-    published.map_err(|error| trouble_of(&error, "write the report"))?;
+    published.map_err(|error| stall_of(&error, "write the report"))?;
     info!(experiment = experiment.name_any(), verdict = ?status.verdict, "report written");
     Ok(true)
 }
@@ -140,15 +140,15 @@ async fn publish(
 /// What the API server refused.
 pub(crate) async fn afterwards(
     context: &Context,
-    hands: &Hands<'_>,
+    executor: &EffectExecutor<'_>,
     spec: &Spec,
     status: &Status,
     now: Timestamp,
-) -> Result<Duration, Trouble> {
-    let cluster = hands.cluster;
+) -> Result<Duration, Stall> {
+    let cluster = executor.cluster;
     if spec.run.afterwards == Afterwards::StopPods && (cluster.set.is_some() || cluster.producer.is_some()) {
         let stopped = cleanup::stop_programs(&context.client, cluster).await;
-        stopped.map_err(|error| trouble_of(&error, "stop the pods of the run that has ended"))?;
+        stopped.map_err(|error| stall_of(&error, "stop the pods of the run that has ended"))?;
     }
     let (Some(kept_for), Some(ended)) = (spec.kept_for, status.finished_at) else {
         return Ok(Duration::MAX);
@@ -156,22 +156,22 @@ pub(crate) async fn afterwards(
     let left = kept_for.saturating_sub(now.since(ended));
     if left.is_zero() {
         info!(
-            experiment = hands.experiment.name_any(),
+            experiment = executor.experiment.name_any(),
             "its time to live is over: deleted"
         );
-        let deleted = cleanup::delete_exactly(&context.client, hands.experiment).await;
+        let deleted = cleanup::delete_exactly(&context.client, executor.experiment).await;
         context.meters.api_write("kinesisexperiments", "delete");
-        deleted.map_err(|error| trouble_of(&error, "delete the experiment whose ttlSecondsAfterFinished is over"))?;
+        deleted.map_err(|error| stall_of(&error, "delete the experiment whose ttlSecondsAfterFinished is over"))?;
     }
     // Another try, should somebody have changed it in between.
     Ok(left.max(RETRY))
 }
 
 /// The status of a run whose verdict its last audit contradicts.
-pub(crate) fn overruled(scene: &Scene, spec: &Spec, status: &Status, now: Timestamp) -> Option<Status> {
+pub(crate) fn overruled(active_run: &ActiveRun, spec: &Spec, status: &Status, now: Timestamp) -> Option<Status> {
     let world = World {
-        records: last_audit(scene.last_audit.clone()?, now),
-        ..scene.seen.clone().unwrap_or_default()
+        records: last_audit(active_run.last_audit.clone()?, now),
+        ..active_run.seen.clone().unwrap_or_default()
     };
     overrule(spec, status, &world, now)
 }
@@ -179,7 +179,7 @@ pub(crate) fn overruled(scene: &Scene, spec: &Spec, status: &Status, now: Timest
 /// Lets a deleted experiment go, with its stream if it says so.
 pub(crate) async fn leave(
     context: &Context,
-    memo: &mut Memo,
+    cached: &mut CachedState,
     experiment: &Arc<KinesisExperiment>,
 ) -> Result<Next, Error> {
     let title = context.title(experiment.as_ref());
@@ -189,17 +189,17 @@ pub(crate) async fn leave(
     );
     context.note_running(&namespace, &uid, false);
     let mut created = experiment.status.clone().unwrap_or_default().created;
-    if let Some(scene) = &mut memo.scene {
-        scene.actor.settle(SETTLE).await;
-        created.add(&scene.actor.ledger().created());
+    if let Some(active_run) = &mut cached.active_run {
+        active_run.actor.settle(SETTLE).await;
+        created.add(&active_run.actor.ledger().created());
     }
     context.meters.forget(&title);
     if !cleanup::held(experiment) {
-        memo.scene = None;
+        cached.active_run = None;
         return Ok(next(Duration::from_secs(60), Reconcile::Unchanged));
     }
     note_created(context, experiment, &created).await?;
-    memo.scene = None;
+    cached.active_run = None;
     let since = cleanup::deleted_at(experiment).unwrap_or_default();
     let late = wall().since(since) >= context.settings.cleanup_timeout;
     let cleaned = match clean(context, experiment, &created).await {
@@ -223,7 +223,7 @@ pub(crate) async fn leave(
     match freed {
         Ok(_) => Ok(next(Duration::from_secs(60), Reconcile::Changed)),
         Err(kube::Error::Api(answer)) if answer.code == 404 => Ok(next(RETRY, Reconcile::Unchanged)),
-        Err(error) if conflict(&error) => Ok(outdated()),
+        Err(error) if conflict(&error) => Ok(status_conflict()),
         Err(source) => Err(Error::Api {
             what: "take the finalizer off the experiment",
             source,

@@ -1,7 +1,7 @@
 //! The Kubernetes operator of `KinesisExperiment`.
 //!
 //! # Expected flow
-//! API server -> `controller` -> `round`, which walks through the rooms in this order: `observe` (client required) ->
+//! API server -> `controller` -> `reconcile`, which runs these steps in order: `observe` (client required) ->
 //! `kinex_api::convert` and [`limits`] (no client) -> [`decide`](kinex_core::experiment::decide) (no client) -> `status`
 //! is written (client required) -> the workload is built by [`build`] (no client) and written by [`apply`] (client
 //! required) -> `effects` (client required) -> `memory` and `events` (client required).
@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod permissions;
 pub mod settings;
 
+mod active_run;
 pub mod apply;
 mod claim;
 mod cleanup;
@@ -32,8 +33,7 @@ mod ownership;
 mod pacing;
 mod pods;
 mod program;
-mod round;
-mod scene;
+mod reconcile;
 mod signals;
 mod status;
 mod watch;

@@ -32,14 +32,14 @@ pub fn refuse(experiment: &KinesisExperiment, spec: &Spec, settings: &Settings) 
 }
 
 /// The reason of an experiment that waits for others to end.
-pub const CROWDED: &str = "TooManyRunning";
+pub const AT_CAPACITY: &str = "TooManyRunning";
 
 /// Why an experiment has to wait, where `first` others of its namespace run or come before it.
-pub fn crowded(first: usize, limits: &Limits) -> Option<Refusal> {
+pub fn at_capacity(first: usize, limits: &Limits) -> Option<Refusal> {
     let most = limits.running_max;
     // The same words for as long as it waits: a queue that moves on is nothing to write down for each who stands in it.
     (first >= most as usize).then(|| Refusal {
-        reason: CROWDED,
+        reason: AT_CAPACITY,
         message: format!(
             "the operator runs {most} experiments of a namespace at a time (--max-running), the oldest first: this one \
              begins when those before it have ended"
@@ -56,7 +56,7 @@ pub fn comes_first(other: &KinesisExperiment, one: &KinesisExperiment) -> bool {
     let waits = status
         .conditions
         .iter()
-        .any(|condition| condition.kind == "Stalled" && condition.status == "True" && condition.reason == CROWDED);
+        .any(|condition| condition.kind == "Stalled" && condition.status == "True" && condition.reason == AT_CAPACITY);
     let made = |experiment: &KinesisExperiment| {
         let time = experiment.creation_timestamp();
         (time.map(|time| time.0), experiment.name_any())

@@ -14,10 +14,10 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::active_run::ActiveRun;
 use crate::cleanup::delete_exactly;
 use crate::ownership::{EXPERIMENT_UID, controller};
-use crate::scene::Scene;
-use crate::status::{Trouble, trouble_of};
+use crate::status::{Stall, stall_of};
 
 /// Who owns the fields that are written here.
 const FIELD_MANAGER: &str = "kinex/report";
@@ -64,7 +64,7 @@ impl Kept {
 }
 
 /// A run's ConfigMap.
-pub(crate) struct Keeper<'a> {
+pub(crate) struct RunStore<'a> {
     client: Client,
     api: Api<ConfigMap>,
     experiment: &'a KinesisExperiment,
@@ -103,7 +103,7 @@ impl Live {
     }
 }
 
-impl<'a> Keeper<'a> {
+impl<'a> RunStore<'a> {
     /// The ConfigMap of this run.
     pub(crate) fn new(
         client: &Client,
@@ -126,17 +126,17 @@ impl<'a> Keeper<'a> {
     /// # Errors
     /// When it cannot be read, or somebody else has both names. What is there and makes no sense is left out: the run
     /// then counts from now on.
-    pub(crate) async fn recall(&self, scene: &mut Scene) -> Result<(), Trouble> {
-        let (place, data) = self.place(&scene.key.run).await?;
+    pub(crate) async fn recall(&self, active_run: &mut ActiveRun) -> Result<(), Stall> {
+        let (place, data) = self.place(&active_run.key.run).await?;
         let name = place.name.clone();
-        scene.report = place;
-        scene.reported = data.contains_key(SUMMARY);
+        active_run.report = place;
+        active_run.reported = data.contains_key(SUMMARY);
         let Some(text) = data.get(MEMORY) else { return Ok(()) };
         match serde_json::from_str::<Kept>(text) {
             Ok(kept) => {
-                scene.observer.recall(kept.memory.clone());
-                scene.samples.clone_from(&kept.samples);
-                scene.kept = Some((kept, Instant::now()));
+                active_run.observer.recall(kept.memory.clone());
+                active_run.samples.clone_from(&kept.samples);
+                active_run.kept = Some((kept, Instant::now()));
             }
             Err(error) => tracing::warn!(%error, map = name, "what was kept of the run cannot be read"),
         }
@@ -145,7 +145,7 @@ impl<'a> Keeper<'a> {
 
     /// The first name under which this run's ConfigMap is, or can be: reports of an earlier experiment of the same name
     /// stay, and so does whatever else is there.
-    async fn place(&self, run: &str) -> Result<(Place, BTreeMap<String, String>), Trouble> {
+    async fn place(&self, run: &str) -> Result<(Place, BTreeMap<String, String>), Stall> {
         let (experiment, nonce) = (self.experiment.name_any(), self.nonce);
         let uid = self.experiment.uid().unwrap_or_default();
         let first = uid.split('-').next().unwrap_or_default();
@@ -155,7 +155,7 @@ impl<'a> Keeper<'a> {
         ];
         for name in &names {
             let read = self.api.get_opt(name).await;
-            let map = read.map_err(|error| trouble_of(&error, "read the run's ConfigMap"))?;
+            let map = read.map_err(|error| stall_of(&error, "read the run's ConfigMap"))?;
             if map.as_ref().is_none_or(|map| self.ours(map, run)) {
                 let place = Place {
                     name: name.clone(),
@@ -165,7 +165,7 @@ impl<'a> Keeper<'a> {
             }
         }
         let [usual, other] = names;
-        Err(Trouble {
+        Err(Stall {
             reason: "NameTaken",
             message: format!(
                 "configmaps {usual} and {other} exist and are not this run's: nothing was changed. Delete or rename one \
@@ -185,21 +185,21 @@ impl<'a> Keeper<'a> {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(crate) async fn keep(&self, scene: &mut Scene) -> kube::Result<bool> {
-        if scene.kept.as_ref().is_some_and(|(_, at)| at.elapsed() < EVERY) {
+    pub(crate) async fn keep(&self, active_run: &mut ActiveRun) -> kube::Result<bool> {
+        if active_run.kept.as_ref().is_some_and(|(_, at)| at.elapsed() < EVERY) {
             return Ok(false);
         }
         let kept = Kept {
-            memory: scene.observer.memory(),
-            samples: scene.samples.clone(),
+            memory: active_run.observer.memory(),
+            samples: active_run.samples.clone(),
         };
-        if scene.kept.as_ref().is_some_and(|(before, _)| *before == kept) {
+        if active_run.kept.as_ref().is_some_and(|(before, _)| *before == kept) {
             return Ok(false);
         }
         let text = kept.text().map_err(kube::Error::SerdeError)?;
         let data = [(MEMORY.to_owned(), text)].into();
-        self.write(scene, data, true).await?;
-        scene.kept = Some((kept, Instant::now()));
+        self.write(active_run, data, true).await?;
+        active_run.kept = Some((kept, Instant::now()));
         Ok(true)
     }
 
@@ -207,7 +207,11 @@ impl<'a> Keeper<'a> {
     ///
     /// # Errors
     /// When it cannot be written.
-    pub(crate) async fn publish(&self, scene: &mut Scene, files: &[(&'static str, String)]) -> kube::Result<()> {
+    pub(crate) async fn publish(
+        &self,
+        active_run: &mut ActiveRun,
+        files: &[(&'static str, String)],
+    ) -> kube::Result<()> {
         let mut data = BTreeMap::new();
         let mut bytes = 0;
         for part in PARTS {
@@ -218,7 +222,7 @@ impl<'a> Keeper<'a> {
                 tracing::warn!(
                     part,
                     bytes = text.len(),
-                    map = scene.report.name,
+                    map = active_run.report.name,
                     "left out of the report: it does not fit"
                 );
                 continue;
@@ -227,9 +231,9 @@ impl<'a> Keeper<'a> {
             data.insert((*name).to_owned(), text.clone());
         }
         let owned = self.retention == DeletionPolicy::Delete;
-        self.write(scene, data, owned).await?;
-        scene.reported = true;
-        scene.kept = None;
+        self.write(active_run, data, owned).await?;
+        active_run.reported = true;
+        active_run.kept = None;
         Ok(())
     }
 
@@ -252,7 +256,7 @@ impl<'a> Keeper<'a> {
     }
 
     /// Creates the ConfigMap, or writes what is new into exactly the one that was read.
-    async fn write(&self, scene: &mut Scene, data: BTreeMap<String, String>, owned: bool) -> kube::Result<()> {
+    async fn write(&self, active_run: &mut ActiveRun, data: BTreeMap<String, String>, owned: bool) -> kube::Result<()> {
         let (experiment, uid) = (self.experiment.name_any(), self.experiment.uid().unwrap_or_default());
         let labels = [
             ("app.kubernetes.io/name", "kinex"),
@@ -262,9 +266,9 @@ impl<'a> Keeper<'a> {
             (EXPERIMENT_UID, &uid),
             (COMPONENT, REPORT),
         ];
-        let annotations = [(RUN, scene.key.run.clone()), (NONCE, self.nonce.to_string())];
+        let annotations = [(RUN, active_run.key.run.clone()), (NONCE, self.nonce.to_string())];
         let owner = self.experiment.controller_owner_ref(&()).filter(|_| owned);
-        let name = scene.report.name.clone();
+        let name = active_run.report.name.clone();
         let map = ConfigMap {
             metadata: ObjectMeta {
                 name: Some(name.clone()),
@@ -276,7 +280,7 @@ impl<'a> Keeper<'a> {
             data: Some(data),
             ..ConfigMap::default()
         };
-        let written = match &scene.report.live {
+        let written = match &active_run.report.live {
             None => {
                 let parameters = PostParams {
                     field_manager: Some(FIELD_MANAGER.to_owned()),
@@ -295,15 +299,15 @@ impl<'a> Keeper<'a> {
         };
         match written {
             Ok(map) => {
-                scene.report.live = Some(Live::of(&map));
+                active_run.report.live = Some(Live::of(&map));
                 Ok(())
             }
             // Changed, deleted or created in between: the next try goes by what is there then.
             Err(error) => {
                 if matches!(&error, kube::Error::Api(answer) if [404, 409].contains(&answer.code))
-                    && let Ok((place, _)) = self.place(&scene.key.run).await
+                    && let Ok((place, _)) = self.place(&active_run.key.run).await
                 {
-                    scene.report = place;
+                    active_run.report = place;
                 }
                 Err(error)
             }

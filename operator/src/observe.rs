@@ -13,10 +13,10 @@ use kinex_kcl::ports::FaultKind;
 use kube::ResourceExt;
 use kube::runtime::reflector::ObjectRef;
 
+use crate::active_run::ActiveRun;
 use crate::build;
 use crate::ownership::{EXPERIMENT_UID, owned_by};
 use crate::pods::{self, ProcessRow};
-use crate::scene::Scene;
 use crate::watch::Stores;
 
 /// How long one look at the endpoint may take. A single request gives up sooner; many of them one after the other not.
@@ -130,37 +130,46 @@ fn last_manager(set: &StatefulSet, field: &str) -> Option<String> {
 }
 
 /// One look at everything: proofs of death are written first, so that nobody waits for the dead.
-pub(crate) async fn look(scene: &mut Scene, cluster: &Cluster, ended: Vec<pods::Death>, now: Timestamp) -> World {
+pub(crate) async fn look(
+    active_run: &mut ActiveRun,
+    cluster: &Cluster,
+    ended: Vec<pods::Death>,
+    now: Timestamp,
+) -> World {
     let seen = cluster.pods.iter().flat_map(|pod| pods::deaths(pod));
     for death in ended.into_iter().chain(seen) {
         let pods::Death { process, at, why } = death;
-        if !scene.observer.dead(&process.incarnation) {
-            scene.ends.note(process.clone(), now, why);
+        if !active_run.observer.dead(&process.incarnation) {
+            active_run.ends.note(process.clone(), now, why);
             tracing::info!(worker = %process.worker, incarnation = %process.incarnation, "process ended");
-            scene.observer.died(process.incarnation.clone(), at.unwrap_or(now));
-            if scene.observer.tells(&process.incarnation) {
-                scene.witness.saw(process);
+            active_run.observer.died(process.incarnation.clone(), at.unwrap_or(now));
+            if active_run.observer.tells(&process.incarnation) {
+                active_run.witness.saw(process);
             }
         }
     }
     for pod in &cluster.pods {
         let worker = WorkerId::from(pod.name_any());
-        if let Some((incarnation, why)) = pods::leaving(pod, scene.processes.get(&worker)) {
+        if let Some((incarnation, why)) = pods::leaving(pod, active_run.processes.get(&worker)) {
             let incarnation = incarnation.clone();
             let why = cluster.replaced(pod).unwrap_or(why);
-            scene.ends.note(Process { worker, incarnation }, now, why);
+            active_run.ends.note(Process { worker, incarnation }, now, why);
         }
     }
     // Removed at once, without an end that anybody saw. (The rows are older than the pods: no pod is too new for them.)
     let there: Vec<_> = cluster.pods.iter().filter_map(|pod| pod.uid()).collect();
-    for (worker, row) in scene.processes.iter().filter(|(_, row)| !there.contains(&row.pod_uid)) {
+    for (worker, row) in active_run
+        .processes
+        .iter()
+        .filter(|(_, row)| !there.contains(&row.pod_uid))
+    {
         let process = Process {
             worker: worker.clone(),
             incarnation: row.incarnation.clone(),
         };
-        scene.ends.note(process, now, "its pod is gone".to_owned());
+        active_run.ends.note(process, now, "its pod is gone".to_owned());
     }
-    let looking = Box::pin(read(scene, cluster, now));
+    let looking = Box::pin(read(active_run, cluster, now));
     let mut world = match tokio::time::timeout(PATIENCE, looking).await {
         Ok(world) => world,
         Err(_) => World {
@@ -169,15 +178,15 @@ pub(crate) async fn look(scene: &mut Scene, cluster: &Cluster, ended: Vec<pods::
             ..World::default()
         },
     };
-    world.ends = scene.ends.all().to_vec();
-    world.failures = scene.actor.failures().await;
-    world.failures.append(&mut scene.failures);
+    world.ends = active_run.ends.all().to_vec();
+    world.failures = active_run.actor.failures().await;
+    world.failures.append(&mut active_run.failures);
     // A producer that does not run sends nothing, whatever it was told.
     world.producer_rate = world.producer_rate.filter(|rate| *rate == 0 || cluster.producer_runs());
-    since(&mut scene.unseen_since, world.unseen.is_some(), now);
-    since(&mut scene.down_since, world.replicas.problem.is_some(), now);
+    since(&mut active_run.unseen_since, world.unseen.is_some(), now);
+    since(&mut active_run.down_since, world.replicas.problem.is_some(), now);
     if world.unseen.is_none() {
-        scene.seen = Some(world.clone());
+        active_run.seen = Some(world.clone());
     }
     world
 }
@@ -187,19 +196,19 @@ fn since(begun: &mut Option<Timestamp>, holds: bool, now: Timestamp) {
     *begun = holds.then(|| begun.unwrap_or(now));
 }
 
-async fn read(scene: &mut Scene, cluster: &Cluster, now: Timestamp) -> World {
-    let store = scene.subject.clients.leases(&scene.subject.application);
-    scene.witness.testify(&store).await;
-    let rows = scene
+async fn read(active_run: &mut ActiveRun, cluster: &Cluster, now: Timestamp) -> World {
+    let store = active_run.subject.clients.leases(&active_run.subject.application);
+    active_run.witness.testify(&store).await;
+    let rows = active_run
         .subject
         .clients
-        .facts(&scene.subject.application)
+        .facts(&active_run.subject.application)
         .list("process")
         .await;
     match rows {
-        Ok(rows) => scene.processes = rows.iter().filter_map(process).collect(),
+        Ok(rows) => active_run.processes = rows.iter().filter_map(process).collect(),
         // There is no table before the first run.
-        Err(fault) if fault.kind == FaultKind::Missing => scene.processes.clear(),
+        Err(fault) if fault.kind == FaultKind::Missing => active_run.processes.clear(),
         Err(fault) => {
             return World {
                 unseen: Some(fault.to_string()),
@@ -208,13 +217,13 @@ async fn read(scene: &mut Scene, cluster: &Cluster, now: Timestamp) -> World {
             };
         }
     }
-    let observer = &scene.observer;
+    let observer = &active_run.observer;
     let facts = cluster.pods.iter().map(|pod| {
-        let row = scene.processes.get(&WorkerId::from(pod.name_any()));
+        let row = active_run.processes.get(&WorkerId::from(pod.name_any()));
         pods::facts(pod, row, |incarnation| observer.dead(incarnation))
     });
     let facts: Vec<_> = facts.collect();
-    scene.observer.look(&facts, cluster.replicas(), now).await
+    active_run.observer.look(&facts, cluster.replicas(), now).await
 }
 
 /// A row that cannot be read is none: its worker then counts as not registered.

@@ -113,12 +113,12 @@ pub(crate) fn facts(pod: &Pod, row: Option<&ProcessRow>, dead: impl Fn(&Incarnat
 
 /// Why some pod does not come up, in words that stay the same while it does not.
 pub(crate) fn problem<'a>(pods: impl IntoIterator<Item = &'a Pod>) -> Option<String> {
-    let mut problems: Vec<String> = pods.into_iter().filter_map(trouble).collect();
+    let mut problems: Vec<String> = pods.into_iter().filter_map(stall).collect();
     problems.sort();
     problems.into_iter().next()
 }
 
-fn trouble(pod: &Pod) -> Option<String> {
+fn stall(pod: &Pod) -> Option<String> {
     let name = pod.name_any();
     let waiting = |container: &ContainerStatus| {
         let waiting = container.state.as_ref()?.waiting.as_ref()?;

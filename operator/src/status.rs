@@ -19,7 +19,7 @@ const MESSAGE_MAX: usize = 2_000;
 
 /// Why an experiment does not go on as it should, for its conditions.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Trouble {
+pub(crate) struct Stall {
     /// In one word.
     pub(crate) reason: &'static str,
     /// With the next step.
@@ -30,13 +30,7 @@ pub(crate) struct Trouble {
 ///
 /// The time of a condition is that of `stored` for as long as its truth is the same. `reported` says whether the report
 /// of a run that has ended is written: the run is complete only then.
-pub(crate) fn complete(
-    status: &mut Status,
-    stored: &Status,
-    trouble: Option<&Trouble>,
-    reported: bool,
-    now: Timestamp,
-) {
+pub(crate) fn complete(status: &mut Status, stored: &Status, stall: Option<&Stall>, reported: bool, now: Timestamp) {
     let ended = status.phase.ended();
     let done = ended && reported;
     let awaited = ["StreamReady", "WorkersReady"].into_iter().find_map(|kind| {
@@ -48,7 +42,7 @@ pub(crate) fn complete(
         }
     });
     let step = status.step.clone().unwrap_or_else(|| format!("{:?}", status.phase));
-    let stalled = trouble.map(|trouble| (trouble.reason, trouble.message.clone()));
+    let stalled = stall.map(|stall| (stall.reason, stall.message.clone()));
     let ready = match &stalled {
         Some((reason, message)) => (false, *reason, message.clone()),
         None => match awaited {
@@ -189,20 +183,20 @@ pub(crate) fn conflict(error: &kube::Error) -> bool {
 }
 
 /// What is in the way when the API server refuses something.
-pub(crate) fn trouble_of(error: &kube::Error, what: &str) -> Trouble {
+pub(crate) fn stall_of(error: &kube::Error, what: &str) -> Stall {
     match error {
-        kube::Error::Api(answer) if answer.code == 403 => Trouble {
+        kube::Error::Api(answer) if answer.code == 403 => Stall {
             reason: "PermissionDenied",
             message: format!(
                 "cannot {what}: {}; grant it to the operator's service account (the chart's Role has it)",
                 answer.message
             ),
         },
-        kube::Error::Api(answer) => Trouble {
+        kube::Error::Api(answer) => Stall {
             reason: "Refused",
             message: format!("cannot {what}: {}", answer.message),
         },
-        other => Trouble {
+        other => Stall {
             reason: "ApiServerUnreachable",
             message: format!("cannot {what}: {other}; it is tried again"),
         },

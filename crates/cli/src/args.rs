@@ -68,7 +68,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         args: Box<kinex_consumer::Args>,
         #[command(flatten)]
-        leash: tools::program::Leash,
+        parent_watch: tools::program::ParentWatch,
     },
     /// Stop the parent and let it go on, as its stdin says (started by consumers that obey orders)
     #[command(hide = true)]
@@ -78,7 +78,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         args: Box<kinex_producer::Args>,
         #[command(flatten)]
-        leash: tools::program::Leash,
+        parent_watch: tools::program::ParentWatch,
     },
 
     /// Count total, open and closed shards, and audit the hash keys
@@ -136,9 +136,9 @@ impl Command {
             Self::Check(target) => wait(tools::setup::check(&target, output)),
             Self::Clean(args) => wait(tools::setup::clean(&args)),
             Self::Operator { args, log_json } => tools::program::operator(*args, log_json),
-            Self::Consumer { args, leash } => tools::program::consumer(*args, &leash),
+            Self::Consumer { args, parent_watch } => tools::program::consumer(*args, &parent_watch),
             Self::ChaosGuard => tools::program::chaos_guard(),
-            Self::Producer { args, leash } => tools::program::producer(*args, &leash),
+            Self::Producer { args, parent_watch } => tools::program::producer(*args, &parent_watch),
             Self::Verify(target) => wait(tools::verify::run(&target, output)),
             Self::Monitor(args) => wait(tools::watch::monitor(&args, output)),
             Self::ViewDist(args) => wait(tools::watch::view(&args, output)),

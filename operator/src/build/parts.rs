@@ -237,7 +237,7 @@ impl<'a> Parts<'a> {
                 }),
                 ..SecurityContext::default()
             }),
-            // The program writes there itself, and the kubelet hands on exactly that.
+            // The program writes there itself, and the kubelet reports exactly that.
             termination_message_path: Some("/dev/termination-log".to_owned()),
             termination_message_policy: Some("File".to_owned()),
             ..Container::default()

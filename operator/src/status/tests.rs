@@ -42,22 +42,22 @@ fn holding(status: &Status) -> String {
 
 #[test]
 fn the_conditions_follow_the_run() {
-    let trouble = Trouble {
+    let stall = Stall {
         reason: "TooManyShards",
         message: "ask for fewer".to_owned(),
     };
-    let check = |phase, verdict, stands, trouble: Option<&Trouble>, reported, expected: &str| {
+    let check = |phase, verdict, stands, stall: Option<&Stall>, reported, expected: &str| {
         let stored = status(phase, verdict, stands);
         let mut found = stored.clone();
-        complete(&mut found, &stored, trouble, reported, NOW);
-        assert_eq!(holding(&found), expected, "{phase:?} {verdict:?} {trouble:?}");
+        complete(&mut found, &stored, stall, reported, NOW);
+        assert_eq!(holding(&found), expected, "{phase:?} {verdict:?} {stall:?}");
     };
     let up = "StreamReady=Any WorkersReady=Any";
     check(
         Phase::Pending,
         Verdict::Awaited,
         false,
-        Some(&trouble),
+        Some(&stall),
         true,
         "Stalled=TooManyShards",
     );
@@ -74,7 +74,7 @@ fn the_conditions_follow_the_run() {
     let held = format!("{up} Ready=Ready Reconciling=RunInProgress Paused=Held");
     check(Phase::Paused, Verdict::Awaited, true, None, false, &held);
     let blind = format!("{up} Stalled=TooManyShards");
-    check(Phase::Running, Verdict::Awaited, true, Some(&trouble), false, &blind);
+    check(Phase::Running, Verdict::Awaited, true, Some(&stall), false, &blind);
     let reporting = format!("{up} Ready=Ready Reconciling=Reporting");
     check(Phase::Succeeded, Verdict::Pass, true, None, false, &reporting);
     let passed = format!("{up} Complete=Any Ready=Ready");
@@ -110,11 +110,11 @@ fn a_condition_keeps_its_time_while_its_truth_is_the_same() {
     let mut again = stored.clone();
     complete(&mut again, &stored, None, false, NOW);
     assert_eq!(again, stored, "nothing new is nothing to write");
-    let trouble = Trouble {
+    let stall = Stall {
         reason: "EndpointUnreadable",
         message: "gone".to_owned(),
     };
-    complete(&mut again, &stored, Some(&trouble), false, NOW);
+    complete(&mut again, &stored, Some(&stall), false, NOW);
     let time = |kind: &str| {
         let found = again.conditions.iter().find(|one| one.kind == kind);
         found.map(|one| one.last_transition_time)
@@ -131,13 +131,13 @@ fn a_denied_permission_is_named_with_the_next_step() {
         "Forbidden",
     )
     .with_code(403);
-    let trouble = trouble_of(&kube::Error::Api(Box::new(answer)), "scale the workers");
-    assert_eq!(trouble.reason, "PermissionDenied");
+    let stall = stall_of(&kube::Error::Api(Box::new(answer)), "scale the workers");
+    assert_eq!(stall.reason, "PermissionDenied");
     assert!(
-        trouble.message.contains("cannot patch resource \"statefulsets/scale\""),
-        "{trouble:?}"
+        stall.message.contains("cannot patch resource \"statefulsets/scale\""),
+        "{stall:?}"
     );
-    assert!(trouble.message.contains("grant it"), "{trouble:?}");
+    assert!(stall.message.contains("grant it"), "{stall:?}");
 }
 
 #[test]

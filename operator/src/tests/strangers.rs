@@ -10,15 +10,15 @@ use kinex_stage::{Ledger, Subject};
 use serde_json::{Value, json};
 
 use super::api_server::ApiServer;
+use crate::active_run::{ActiveRun, Key};
 use crate::apply::{Error, Live};
 use crate::args::Args;
 use crate::build;
 use crate::cleanup;
-use crate::effects::Hands;
-use crate::memory::Keeper;
+use crate::effects::EffectExecutor;
+use crate::memory::RunStore;
 use crate::metrics::Meters;
 use crate::observe::Cluster;
-use crate::scene::{Key, Scene};
 use crate::settings::Settings;
 
 const UID: &str = "3b1a2c4d-0000-4000-8000-000000000001";
@@ -139,7 +139,7 @@ async fn apply_object_created_or_replaced_since_the_read_is_refused() {
     assert_eq!(server.get(CONFIG), Some(before));
 }
 
-async fn scene(spec: &Spec, experiment: &KinesisExperiment) -> Scene {
+async fn active_run(spec: &Spec, experiment: &KinesisExperiment) -> ActiveRun {
     let clients = Clients::connect(&Access::endpoint("http://127.0.0.1:9")).await.unwrap();
     let subject = Subject {
         clients,
@@ -147,26 +147,28 @@ async fn scene(spec: &Spec, experiment: &KinesisExperiment) -> Scene {
         application: spec.name.clone(),
     };
     let key = Key::of(experiment, spec, "test".to_owned());
-    Scene::new(key, spec, subject, Ledger::default())
+    ActiveRun::new(key, spec, subject, Ledger::default())
 }
 
 /// Asks for two workers when the watch shows this StatefulSet as the experiment's.
 async fn scale(server: &ApiServer, seen: Option<Value>) {
     let (experiment, spec) = orders();
-    let mut scene = Box::new(scene(&spec, &experiment).await);
+    let mut active_run = Box::new(active_run(&spec, &experiment).await);
     let cluster = Cluster {
         set: seen.map(|set| Arc::new(serde_json::from_value(set).unwrap())),
         pods: Vec::new(),
         producer: None,
     };
-    let hands = Hands {
+    let executor = EffectExecutor {
         client: &server.client(),
         experiment: &experiment,
         cluster: &cluster,
         meters: &Meters::default(),
     };
-    hands.carry_out(&mut scene, vec![Effect::Scale { replicas: 2 }]).await;
-    assert!(scene.failures.is_empty(), "{:?}", scene.failures);
+    executor
+        .carry_out(&mut active_run, vec![Effect::Scale { replicas: 2 }])
+        .await;
+    assert!(active_run.failures.is_empty(), "{:?}", active_run.failures);
 }
 
 #[tokio::test]
@@ -211,15 +213,15 @@ async fn delete_replaced_or_changed_object_stays() {
 async fn publish(server: &ApiServer) -> Result<String, &'static str> {
     let publishing = async {
         let (experiment, spec) = orders();
-        let mut scene = Box::new(scene(&spec, &experiment).await);
+        let mut active_run = Box::new(active_run(&spec, &experiment).await);
         let client = server.client();
-        let keeper = Keeper::new(&client, &experiment, spec.run.nonce, spec.reports);
-        keeper.recall(&mut scene).await.map_err(|trouble| trouble.reason)?;
-        keeper.keep(&mut scene).await.unwrap();
+        let run_store = RunStore::new(&client, &experiment, spec.run.nonce, spec.reports);
+        run_store.recall(&mut active_run).await.map_err(|stall| stall.reason)?;
+        run_store.keep(&mut active_run).await.unwrap();
         let files = [("summary.json", "{}".to_owned())];
-        keeper.publish(&mut scene, &files).await.unwrap();
-        assert!(keeper.prune(&[spec.run.nonce]).await.unwrap());
-        Ok(scene.report.name)
+        run_store.publish(&mut active_run, &files).await.unwrap();
+        assert!(run_store.prune(&[spec.run.nonce]).await.unwrap());
+        Ok(active_run.report.name)
     };
     Box::pin(publishing).await
 }

@@ -2,7 +2,7 @@
 
 use kinex_api::KinesisExperiment;
 use kinex_core::experiment::{Condition, Phase, Status, Timestamp};
-use kinex_operator::limits::{CROWDED, comes_first, crowded, refuse};
+use kinex_operator::limits::{AT_CAPACITY, at_capacity, comes_first, refuse};
 
 use crate::common::{EXPERIMENTS, experiment, parse, settings, spec};
 
@@ -279,9 +279,9 @@ fn an_experiment_without_any_endpoint_is_told_so() {
 #[test]
 fn one_too_many_waits() {
     let limits = settings(&["--max-running=2"]).limits;
-    assert_eq!(crowded(1, &limits), None);
-    let refusal = crowded(2, &limits).unwrap();
-    assert_eq!(refusal.reason, CROWDED);
+    assert_eq!(at_capacity(1, &limits), None);
+    let refusal = at_capacity(2, &limits).unwrap();
+    assert_eq!(refusal.reason, AT_CAPACITY);
     assert_eq!(
         refusal.message,
         "the operator runs 2 experiments of a namespace at a time (--max-running), the oldest first: this one begins when those before it have ended"
@@ -312,11 +312,14 @@ fn who_runs_or_waits_for_longer_comes_first() {
     let one = made(30, Phase::Pending, "");
     let first = |other: &KinesisExperiment| comes_first(other, &one);
     assert!(first(&made(59, Phase::Running, "")), "it runs");
-    assert!(first(&made(20, Phase::Pending, CROWDED)), "it has waited for longer");
-    assert!(!first(&made(40, Phase::Pending, CROWDED)), "it came later");
+    assert!(
+        first(&made(20, Phase::Pending, AT_CAPACITY)),
+        "it has waited for longer"
+    );
+    assert!(!first(&made(40, Phase::Pending, AT_CAPACITY)), "it came later");
     assert!(!first(&made(20, Phase::Pending, "InvalidSpec")), "it waits for no turn");
     assert!(!first(&made(20, Phase::Succeeded, "")), "it has ended");
-    let mut leaving = made(20, Phase::Pending, CROWDED);
+    let mut leaving = made(20, Phase::Pending, AT_CAPACITY);
     leaving.metadata.deletion_timestamp = leaving.metadata.creation_timestamp.clone();
     assert!(!first(&leaving), "it is being deleted");
 }

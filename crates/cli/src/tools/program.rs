@@ -1,4 +1,4 @@
-//! `kinex operator`, `kinex consumer` and `kinex producer`: the programs, and the leash that ties some to a parent.
+//! `kinex operator`, `kinex consumer` and `kinex producer`: the programs, and the watch that ends some of them with their parent.
 
 use std::io::Read;
 use std::time::Duration;
@@ -8,9 +8,9 @@ use crate::exit::{Code, Stop};
 /// A process that was told to leave because its parent has gone gets this long.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// The leash.
+/// Ends the program when its parent is gone.
 #[derive(Clone, Debug, clap::Args)]
-pub(crate) struct Leash {
+pub(crate) struct ParentWatch {
     /// Leave when stdin is closed: when the parent, which holds its other end, has gone
     #[arg(long)]
     exit_with_parent: bool,
@@ -19,12 +19,12 @@ pub(crate) struct Leash {
     log_json: bool,
 }
 
-impl Leash {
+impl ParentWatch {
     fn begin(&self) -> anyhow::Result<()> {
         log(self.log_json)?;
         if self.exit_with_parent {
             std::thread::Builder::new()
-                .name("leash".into())
+                .name("parent-watch".into())
                 .spawn(leave_with_parent)?;
         }
         Ok(())
@@ -56,8 +56,8 @@ fn leave_with_parent() {
 }
 
 /// `kinex consumer`.
-pub(crate) fn consumer(args: kinex_consumer::Args, leash: &Leash) -> anyhow::Result<Code> {
-    leash.begin()?;
+pub(crate) fn consumer(args: kinex_consumer::Args, parent_watch: &ParentWatch) -> anyhow::Result<Code> {
+    parent_watch.begin()?;
     let ended = runtime()?.block_on(async { Box::pin(kinex_consumer::run(args)).await });
     ended
         .map(|()| Code::Done)
@@ -71,8 +71,8 @@ pub(crate) fn chaos_guard() -> anyhow::Result<Code> {
 }
 
 /// `kinex producer`.
-pub(crate) fn producer(args: kinex_producer::Args, leash: &Leash) -> anyhow::Result<Code> {
-    leash.begin()?;
+pub(crate) fn producer(args: kinex_producer::Args, parent_watch: &ParentWatch) -> anyhow::Result<Code> {
+    parent_watch.begin()?;
     let ended = runtime()?.block_on(async { Box::pin(kinex_producer::run(args)).await });
     ended
         .map(|()| Code::Done)

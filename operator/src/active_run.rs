@@ -1,7 +1,7 @@
-//! What is kept of one experiment between two looks. No client.
+//! What is cached of one experiment between two reconciles. No client.
 //!
-//! Nothing here is needed to go on: an operator that starts anew reads the status, the cluster, the tables and the run's
-//! ConfigMap, and has the same again.
+//! A run does not depend on it: a restarted operator rebuilds it from the status, the cluster, the tables and the run's
+//! ConfigMap.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,11 +19,11 @@ use crate::effects::Refused;
 use crate::memory::{self, Kept};
 use crate::pacing::Pacing;
 use crate::pods::ProcessRow;
-use crate::status::Trouble;
+use crate::status::Stall;
 
 /// What is kept of an experiment.
 #[derive(Default)]
-pub(crate) struct Memo {
+pub(crate) struct CachedState {
     /// The experiment as it was after our last write; the watch may still show an older one.
     pub(crate) latest: Option<Arc<KinesisExperiment>>,
     /// When it was looked at last.
@@ -31,7 +31,7 @@ pub(crate) struct Memo {
     /// Looks that failed, or were decided on something old, one after the other.
     failed: Option<Failed>,
     /// The run, and the way to its stream.
-    pub(crate) scene: Option<Scene>,
+    pub(crate) active_run: Option<ActiveRun>,
     /// The other operator that carries out the run, as it was told in an event.
     pub(crate) other: Option<String>,
 }
@@ -46,7 +46,7 @@ struct Failed {
     until: Instant,
 }
 
-impl Memo {
+impl CachedState {
     /// How long it is too early to look at this version again.
     pub(crate) fn too_early(&self, version: Option<&str>) -> Option<Duration> {
         let failed = self
@@ -88,7 +88,7 @@ impl Memo {
     }
 }
 
-/// What a run is about; another one needs other eyes and hands.
+/// What a run is about; another one needs another observer and actor.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Key {
     /// The run's name, by which its records are told from those of other runs.
@@ -118,7 +118,7 @@ pub(crate) fn run_name(experiment: &KinesisExperiment, spec: &Spec) -> String {
 }
 
 /// One run at work.
-pub(crate) struct Scene {
+pub(crate) struct ActiveRun {
     pub(crate) key: Key,
     pub(crate) subject: Subject,
     pub(crate) observer: Observer,
@@ -151,13 +151,13 @@ pub(crate) struct Scene {
     /// When the workload was applied, for which generation of the experiment.
     pub(crate) applied: Option<(Option<i64>, Instant)>,
     /// Why the workload could not be applied.
-    pub(crate) applying: Pacing<Trouble>,
+    pub(crate) applying: Pacing<Stall>,
     /// Why what is kept of the run, or its report, could not be written.
-    pub(crate) keeping: Pacing<Trouble>,
+    pub(crate) keeping: Pacing<Stall>,
     /// Why effects on pods and scale were refused.
     pub(crate) acting: BTreeMap<String, Pacing<Refused>>,
     /// What went wrong in the last look.
-    pub(crate) trouble: Option<Trouble>,
+    pub(crate) stall: Option<Stall>,
     /// The run's ConfigMap.
     pub(crate) report: memory::Place,
     /// What was written for the time after a restart, and when.
@@ -170,7 +170,7 @@ pub(crate) struct Scene {
     pub(crate) pruned: bool,
 }
 
-impl Scene {
+impl ActiveRun {
     /// A run that was not looked at yet, of an experiment that created what is in the ledger.
     pub(crate) fn new(key: Key, spec: &Spec, subject: Subject, ledger: Ledger) -> Self {
         let observer = Observer::new(subject.clone(), spec.consumers.failover_after, key.run.clone(), true);
@@ -196,7 +196,7 @@ impl Scene {
             applying: Pacing::default(),
             keeping: Pacing::default(),
             acting: BTreeMap::new(),
-            trouble: None,
+            stall: None,
             report: memory::Place::default(),
             kept: None,
             last_audit: None,

@@ -1,7 +1,7 @@
-//! One look at one experiment: the rooms in their order. Client required.
+//! Reconciles one experiment, step by step. Client required.
 //!
-//! The status is written before anything is done, and only onto what it was decided from. When that write is refused the
-//! effects are dropped: the next look sees what somebody else wrote, and decides again.
+//! The status is written before anything is done, and only if nobody changed it since it was read. When that write is refused
+//! the effects are dropped: the next reconcile reads what somebody else wrote, and decides again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,44 +14,44 @@ use kinex_stage::{Ledger, Subject, outcome};
 use kube::ResourceExt;
 use tracing::{debug, info, warn};
 
+use crate::active_run::{ActiveRun, CachedState, Key};
 use crate::build;
 use crate::cleanup;
 use crate::controller::{Context, label, wall};
-use crate::effects::Hands;
+use crate::effects::EffectExecutor;
 use crate::ending;
 use crate::events::{self, Notice};
 use crate::limits;
-use crate::memory::Keeper;
+use crate::memory::RunStore;
 use crate::metrics::{Failure, Reconcile};
 use crate::observe::{self, Cluster};
-use crate::scene::{Key, Memo, Scene};
 use crate::settings::Settings;
-use crate::status::{self, Trouble, conflict, trouble_of};
+use crate::status::{self, Stall, conflict, stall_of};
 use crate::workload;
 
-/// From one look to the next while a run is at work.
-const PERIOD: Duration = Duration::from_millis(500);
-/// While something cannot be seen.
-const PERIOD_BLIND: Duration = Duration::from_secs(1);
-/// While nothing is to be done.
-const PERIOD_IDLE: Duration = Duration::from_secs(15);
-/// When a run has ended and everything is told: only the table's columns follow the fleet. A change of the experiment or
-/// of its objects is looked at when it comes.
-const PERIOD_ENDED: Duration = Duration::from_secs(5 * 60);
-/// While others come first.
-const PERIOD_QUEUE: Duration = Duration::from_secs(2);
-/// After somebody else wrote.
-const AGAIN: Duration = Duration::from_millis(250);
-/// What is in the way for less than this is not worth a condition: pods start, endpoints fail over.
-const WORTH_TELLING: Duration = Duration::from_secs(5);
+/// Requeue interval while a run is in progress.
+const REQUEUE_RUNNING: Duration = Duration::from_millis(500);
+/// While the endpoint or the API server cannot be reached.
+const REQUEUE_UNREACHABLE: Duration = Duration::from_secs(1);
+/// While there is nothing to do.
+const REQUEUE_IDLE: Duration = Duration::from_secs(15);
+/// After a run has ended and its report is written: only the columns of `kubectl get` still follow the fleet. A change of the
+/// experiment or of its objects triggers a reconcile anyway.
+const REQUEUE_ENDED: Duration = Duration::from_secs(5 * 60);
+/// While the operator is at capacity.
+const REQUEUE_QUEUED: Duration = Duration::from_secs(2);
+/// After a write conflict.
+const REQUEUE_CONFLICT: Duration = Duration::from_millis(250);
+/// A problem that lasts for less than this is not worth a condition: pods start, endpoints fail over.
+const STALLED_AFTER: Duration = Duration::from_secs(5);
 
-/// How a look ended, and when the next one is due.
+/// How a reconcile ended, and when the next one is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Next {
     pub(crate) after: Duration,
     pub(crate) outcome: Reconcile,
-    /// Whether it came to nothing, because somebody else wrote in between.
-    pub(crate) outdated: bool,
+    /// Whether somebody else wrote the status in between, so that nothing was done.
+    pub(crate) status_conflict: bool,
 }
 
 /// A look could not be finished.
@@ -74,22 +74,26 @@ pub(crate) enum Error {
     },
 }
 
-/// Looks at an experiment, decides, and does what was decided.
-pub(crate) async fn look(context: &Context, memo: &mut Memo, watched: Arc<KinesisExperiment>) -> Result<Next, Error> {
-    let experiment = memo.newest(watched);
+/// Observes an experiment, decides, writes the status and carries out the effects.
+pub(crate) async fn reconcile_experiment(
+    context: &Context,
+    cached: &mut CachedState,
+    watched: Arc<KinesisExperiment>,
+) -> Result<Next, Error> {
+    let experiment = cached.newest(watched);
     if experiment.metadata.deletion_timestamp.is_some() {
-        return ending::leave(context, memo, &experiment).await;
+        return ending::leave(context, cached, &experiment).await;
     }
     let spec = match allowed(&experiment, &context.settings) {
         Ok(spec) => spec,
-        Err(trouble) => return refuse(context, memo, &experiment, trouble).await,
+        Err(stall) => return refuse(context, cached, &experiment, stall).await,
     };
     if let Some(other) = carried_out_by_another(context, &experiment, &spec) {
-        return Ok(leave_to(context, memo, &experiment, other).await);
+        return Ok(leave_to(context, cached, &experiment, other).await);
     }
-    memo.other = None;
-    if let Some(trouble) = crowded(context, &experiment, &spec) {
-        return refuse(context, memo, &experiment, trouble).await;
+    cached.other = None;
+    if let Some(stall) = at_capacity(context, &experiment, &spec) {
+        return refuse(context, cached, &experiment, stall).await;
     }
     let hold = spec.stream.deletion == DeletionPolicy::Delete;
     if hold != cleanup::held(&experiment) {
@@ -97,47 +101,47 @@ pub(crate) async fn look(context: &Context, memo: &mut Memo, watched: Arc<Kinesi
         context.meters.api_write("kinesisexperiments", "patch");
         return match held {
             Ok(held) => {
-                memo.latest = Some(Arc::new(held));
-                Ok(next(AGAIN, Reconcile::Changed))
+                cached.latest = Some(Arc::new(held));
+                Ok(next(REQUEUE_CONFLICT, Reconcile::Changed))
             }
-            Err(error) if conflict(&error) => Ok(outdated()),
+            Err(error) if conflict(&error) => Ok(status_conflict()),
             Err(error) => {
-                let trouble = trouble_of(&error, "put a finalizer on the experiment");
-                refuse(context, memo, &experiment, trouble).await
+                let stall = stall_of(&error, "put a finalizer on the experiment");
+                refuse(context, cached, &experiment, stall).await
             }
         };
     }
     if let Some(flaw) = context.stores.flaw() {
-        if flaw.since.elapsed() < WORTH_TELLING {
-            return Ok(next(PERIOD_BLIND, Reconcile::Unseen));
+        if flaw.since.elapsed() < STALLED_AFTER {
+            return Ok(next(REQUEUE_UNREACHABLE, Reconcile::Unseen));
         }
-        let trouble = Trouble {
+        let stall = Stall {
             reason: "ClusterUnseen",
             message: format!("{}; the run goes on when the operator can see its pods again", flaw.why),
         };
-        let refused = refuse(context, memo, &experiment, trouble).await?;
+        let refused = refuse(context, cached, &experiment, stall).await?;
         return Ok(Next {
-            after: PERIOD_BLIND,
+            after: REQUEUE_UNREACHABLE,
             ..refused
         });
     }
-    if let Err(trouble) = set_scene(context, memo, &experiment, &spec).await {
-        return refuse(context, memo, &experiment, trouble).await;
+    if let Err(stall) = start_run(context, cached, &experiment, &spec).await {
+        return refuse(context, cached, &experiment, stall).await;
     }
-    Box::pin(play(context, memo, &experiment, &spec)).await
+    Box::pin(advance(context, cached, &experiment, &spec)).await
 }
 
 /// What the experiment means, if the operator allows it.
-fn allowed(experiment: &KinesisExperiment, settings: &Settings) -> Result<Spec, Trouble> {
+fn allowed(experiment: &KinesisExperiment, settings: &Settings) -> Result<Spec, Stall> {
     let spec = kinex_api::convert(experiment).map_err(|problems| {
         let said: Vec<_> = problems.iter().map(ToString::to_string).collect();
-        Trouble {
+        Stall {
             reason: "InvalidSpec",
             message: said.join("; "),
         }
     })?;
     match limits::refuse(experiment, &spec, settings) {
-        Some(limits::Refusal { reason, message }) => Err(Trouble { reason, message }),
+        Some(limits::Refusal { reason, message }) => Err(Stall { reason, message }),
         None => Ok(spec),
     }
 }
@@ -151,10 +155,15 @@ fn carried_out_by_another(context: &Context, experiment: &KinesisExperiment, spe
 }
 
 /// Says once that another operator carries out the run, and writes nothing: two writers of one status would never rest.
-async fn leave_to(context: &Context, memo: &mut Memo, experiment: &Arc<KinesisExperiment>, other: String) -> Next {
+async fn leave_to(
+    context: &Context,
+    cached: &mut CachedState,
+    experiment: &Arc<KinesisExperiment>,
+    other: String,
+) -> Next {
     // What is kept of it is old by the time at which this operator may have to go on with it.
-    memo.scene = None;
-    if memo.other.as_ref() != Some(&other) {
+    cached.active_run = None;
+    if cached.other.as_ref() != Some(&other) {
         let name = experiment.name_any();
         let note = format!(
             "operator {other} carries out this run, and operator {} leaves it alone: give each its own namespaces, or an \
@@ -170,13 +179,13 @@ async fn leave_to(context: &Context, memo: &mut Memo, experiment: &Arc<KinesisEx
             note,
         };
         events::publish(&context.recorder, experiment, vec![notice]).await;
-        memo.other = Some(other);
+        cached.other = Some(other);
     }
-    next(PERIOD_IDLE, Reconcile::Refused)
+    next(REQUEUE_IDLE, Reconcile::Refused)
 }
 
 /// Whether a new run has to wait for others.
-fn crowded(context: &Context, experiment: &KinesisExperiment, spec: &Spec) -> Option<Trouble> {
+fn at_capacity(context: &Context, experiment: &KinesisExperiment, spec: &Spec) -> Option<Stall> {
     let known = experiment.status.as_ref().and_then(|status| status.run_nonce);
     if known.is_some_and(|known| known >= spec.run.nonce) {
         return None;
@@ -185,32 +194,36 @@ fn crowded(context: &Context, experiment: &KinesisExperiment, spec: &Spec) -> Op
         experiment.namespace().unwrap_or_default(),
         experiment.uid().unwrap_or_default(),
     );
-    let refusal = limits::crowded(context.first(experiment), &context.settings.limits);
+    let refusal = limits::at_capacity(context.first(experiment), &context.settings.limits);
     if refusal.is_none() {
         context.note_running(&namespace, &uid, true);
     }
-    refusal.map(|limits::Refusal { reason, message }| Trouble { reason, message })
+    refusal.map(|limits::Refusal { reason, message }| Stall { reason, message })
 }
 
 /// Makes ready what a run is looked at and acted on with, and goes on from what an earlier process kept.
-async fn set_scene(
+async fn start_run(
     context: &Context,
-    memo: &mut Memo,
+    cached: &mut CachedState,
     experiment: &KinesisExperiment,
     spec: &Spec,
-) -> Result<(), Trouble> {
+) -> Result<(), Stall> {
     // An experiment without a place was refused.
     let Some(place) = context.settings.place_of(spec) else {
-        return Err(Trouble {
+        return Err(Stall {
             reason: "NoEndpoint",
             message: "neither the experiment nor the operator names an endpoint".to_owned(),
         });
     };
     let key = Key::of(experiment, spec, label(&place));
-    if memo.scene.as_ref().is_some_and(|scene| scene.key == key) {
+    if cached
+        .active_run
+        .as_ref()
+        .is_some_and(|active_run| active_run.key == key)
+    {
         return Ok(());
     }
-    let clients = context.clients(&place).await.map_err(|fault| Trouble {
+    let clients = context.clients(&place).await.map_err(|fault| Stall {
         reason: "EndpointInvalid",
         message: fault.to_string(),
     })?;
@@ -220,32 +233,32 @@ async fn set_scene(
         application: context.settings.application(spec),
     };
     let created = experiment.status.as_ref().map(|status| status.created.clone());
-    // A stream that is being created is noted by the scene before this one: nothing of it may get lost.
-    let ledger = match &memo.scene {
+    // A stream that is being created is noted by the run before this one: nothing of it may get lost.
+    let ledger = match &cached.active_run {
         Some(before) if before.subject.stream == subject.stream => before.actor.ledger().clone(),
         _ => Ledger::of(&created.unwrap_or_default()),
     };
-    let mut scene = Scene::new(key, spec, subject, ledger);
-    let keeper = Keeper::new(&context.client, experiment, spec.run.nonce, spec.reports);
-    keeper.recall(&mut scene).await?;
-    memo.scene = Some(scene);
+    let mut active_run = ActiveRun::new(key, spec, subject, ledger);
+    let run_store = RunStore::new(&context.client, experiment, spec.run.nonce, spec.reports);
+    run_store.recall(&mut active_run).await?;
+    cached.active_run = Some(active_run);
     Ok(())
 }
 
 /// Observe, decide, write the status, act.
-async fn play(
+async fn advance(
     context: &Context,
-    memo: &mut Memo,
+    cached: &mut CachedState,
     experiment: &Arc<KinesisExperiment>,
     spec: &Spec,
 ) -> Result<Next, Error> {
-    let Memo {
+    let CachedState {
         latest,
-        scene: Some(scene),
+        active_run: Some(active_run),
         ..
-    } = memo
+    } = cached
     else {
-        return Ok(next(AGAIN, Reconcile::Unchanged));
+        return Ok(next(REQUEUE_CONFLICT, Reconcile::Unchanged));
     };
     let (namespace, name) = (experiment.namespace().unwrap_or_default(), experiment.name_any());
     let cluster = Cluster::of(&context.stores, experiment);
@@ -253,8 +266,8 @@ async fn play(
     let ended = context.stores.deaths(&experiment.uid().unwrap_or_default());
     let known = experiment.status.clone().unwrap_or_default();
     let silent = unwitnessed(spec, &known).map(|pod| pod.incarnation.clone());
-    scene.observer.keep_silent(silent);
-    let world = observe::look(scene, &cluster, ended, now).await;
+    active_run.observer.keep_silent(silent);
+    let world = observe::look(active_run, &cluster, ended, now).await;
 
     let stored = experiment.status.clone().unwrap_or_default();
     let mut known = stored.clone();
@@ -262,22 +275,25 @@ async fn play(
     known.selector = Some(selector(experiment));
     // Whoever begins a run keeps it.
     known.operator = Some(context.settings.identity.clone());
-    known.created.add(&scene.actor.ledger().created());
+    known.created.add(&active_run.actor.ledger().created());
     let Decision { mut status, effects } = decide(spec, &known, &world, now);
     if status.run_nonce == known.run_nonce
-        && let Some(overruled) = ending::overruled(scene, spec, &status, now)
+        && let Some(overruled) = ending::overruled(active_run, spec, &status, now)
     {
         status = overruled;
     }
-    status.report = status.run_nonce.map(|_| scene.report.name.clone());
-    let trouble = scene.trouble.take().or_else(|| blind(scene, &world, now));
-    if trouble.is_some() {
+    status.report = status.run_nonce.map(|_| active_run.report.name.clone());
+    let stall = active_run
+        .stall
+        .take()
+        .or_else(|| endpoint_unreachable(active_run, &world, now));
+    if stall.is_some() {
         context.meters.failed(Failure::Observe);
     }
-    let trouble = trouble.or_else(|| lame(scene, &world, now).filter(|_| !status.phase.ended()));
-    let reported = reported(scene, &status, now);
-    scene.keep_details(&status);
-    status::complete(&mut status, &stored, trouble.as_ref(), reported, now);
+    let stall = stall.or_else(|| pods_not_ready(active_run, &world, now).filter(|_| !status.phase.ended()));
+    let reported = reported(active_run, &status, now);
+    active_run.keep_details(&status);
+    status::complete(&mut status, &stored, stall.as_ref(), reported, now);
     let runs = !status.phase.ended() && status.run_nonce.is_some();
     context.note_running(&namespace, &experiment.uid().unwrap_or_default(), runs);
 
@@ -293,7 +309,7 @@ async fn play(
             Err(error) if conflict(&error) => {
                 context.meters.failed(Failure::Conflict);
                 debug!(experiment = name, "somebody wrote in between: decided again");
-                return Ok(outdated());
+                return Ok(status_conflict());
             }
             Err(error) => return Err(Error::Status(error)),
         }
@@ -310,7 +326,7 @@ async fn play(
     }
 
     let acted = !effects.is_empty();
-    let hands = Hands {
+    let executor = EffectExecutor {
         client: &context.client,
         experiment: &Arc::clone(&current),
         cluster: &cluster,
@@ -318,34 +334,35 @@ async fn play(
     };
     // No fleet is started for a run that has ended: what is gone by then was stopped.
     if !(status.phase.ended() && cluster.set.is_none()) {
-        act(context, scene, &hands, spec, &status, effects).await;
+        act(context, active_run, &executor, spec, &status, effects).await;
     }
-    if let Some(noted) = note_created(context, &current, &scene.actor.ledger().created()).await? {
+    if let Some(noted) = note_created(context, &current, &active_run.actor.ledger().created()).await? {
         current = Arc::new(noted);
         *latest = Some(Arc::clone(&current));
     }
     let sample = outcome::sample(&status, &world, now);
-    let new = sample.filter(|new| scene.samples.last().is_none_or(|last| !last.same_state(new)));
-    scene.samples.extend(new.filter(|_| runs));
-    if let Err(trouble) = ending::keep(context, scene, &current, spec, &status, now).await {
-        scene.trouble = Some(trouble);
+    let new = sample.filter(|new| active_run.samples.last().is_none_or(|last| !last.same_state(new)));
+    active_run.samples.extend(new.filter(|_| runs));
+    if let Err(stall) = ending::keep(context, active_run, &current, spec, &status, now).await {
+        active_run.stall = Some(stall);
     }
     let told = events::publish(&context.recorder, experiment, events::between(&stored, &status));
     if tokio::time::timeout(Duration::from_secs(5), told).await.is_err() {
         debug!(experiment = name, "events could not be told in time");
     }
-    // A report that has just been written is told by the next status, and so is trouble that is over.
-    let told_all = status.phase.ended() && reported && scene.pruned && trouble.is_none() && scene.trouble.is_none();
+    // A report that has just been written is told by the next status, and so is the end of a stall.
+    let told_all =
+        status.phase.ended() && reported && active_run.pruned && stall.is_none() && active_run.stall.is_none();
     let after = match (&world.unseen, told_all) {
-        (_, true) => match Box::pin(ending::afterwards(context, &hands, spec, &status, now)).await {
-            Ok(after) => after.min(PERIOD_ENDED),
-            Err(trouble) => {
-                scene.trouble = Some(trouble);
-                PERIOD_IDLE
+        (_, true) => match Box::pin(ending::afterwards(context, &executor, spec, &status, now)).await {
+            Ok(after) => after.min(REQUEUE_ENDED),
+            Err(stall) => {
+                active_run.stall = Some(stall);
+                REQUEUE_IDLE
             }
         },
-        (Some(_), _) => PERIOD_BLIND,
-        (None, _) => PERIOD,
+        (Some(_), _) => REQUEUE_UNREACHABLE,
+        (None, _) => REQUEUE_RUNNING,
     };
     let outcome = match (world.unseen.is_some(), changed || acted) {
         (true, _) => Reconcile::Unseen,
@@ -376,77 +393,77 @@ pub(crate) async fn note_created(
 /// Does what was decided: first what everything rests on, then the effects. When that is not in place, there are none.
 async fn act(
     context: &Context,
-    scene: &mut Scene,
-    hands: &Hands<'_>,
+    active_run: &mut ActiveRun,
+    executor: &EffectExecutor<'_>,
     spec: &Spec,
     status: &Status,
     effects: Vec<Effect>,
 ) {
-    match workload::apply(context, scene, hands, spec, status).await {
+    match workload::apply(context, active_run, executor, spec, status).await {
         Ok(true) => {}
         Ok(false) => return,
-        Err(trouble) => {
+        Err(stall) => {
             context.meters.failed(Failure::Apply);
-            scene.trouble = Some(trouble);
+            active_run.stall = Some(stall);
             return;
         }
     }
-    workload::tell_wanted(scene, hands.cluster, &effects).await;
+    workload::tell_wanted(active_run, executor.cluster, &effects).await;
     let anew = effects
         .iter()
         .any(|effect| matches!(effect, Effect::DeleteStream { .. }));
-    hands.carry_out(scene, effects).await;
+    executor.carry_out(active_run, effects).await;
     // The tables go with the stream, and the claim to them.
-    scene.prepared &= !anew;
+    active_run.prepared &= !anew;
 }
 
 /// Whether nothing of the run is left to be written.
-fn reported(scene: &Scene, status: &Status, now: Timestamp) -> bool {
+fn reported(active_run: &ActiveRun, status: &Status, now: Timestamp) -> bool {
     let late = status
         .finished_at
         .is_some_and(|at| now.since(at) >= ending::REPORT_WITHIN);
-    scene.reported || late
+    active_run.reported || late
 }
 
 /// What is said when the endpoint has been away for a while.
-fn blind(scene: &Scene, world: &World, now: Timestamp) -> Option<Trouble> {
+fn endpoint_unreachable(active_run: &ActiveRun, world: &World, now: Timestamp) -> Option<Stall> {
     let why = world.unseen.as_ref()?;
-    lasts(scene.unseen_since, now).then(|| Trouble {
+    lasts(active_run.unseen_since, now).then(|| Stall {
         reason: "EndpointUnreadable",
         message: format!(
             "{} cannot be read: {why}; the run goes on by itself when it answers again",
-            scene.key.endpoint
+            active_run.key.endpoint
         ),
     })
 }
 
 /// What is said when some pod has not come up for a while: its steps would only end by their time.
-fn lame(scene: &Scene, world: &World, now: Timestamp) -> Option<Trouble> {
+fn pods_not_ready(active_run: &ActiveRun, world: &World, now: Timestamp) -> Option<Stall> {
     let why = world.replicas.problem.as_ref()?;
-    lasts(scene.down_since, now).then(|| Trouble {
+    lasts(active_run.down_since, now).then(|| Stall {
         reason: "PodsNotReady",
         message: format!("{why}; the run goes on by itself when its pods come up"),
     })
 }
 
 fn lasts(since: Option<Timestamp>, now: Timestamp) -> bool {
-    since.is_some_and(|since| now.since(since) >= WORTH_TELLING)
+    since.is_some_and(|since| now.since(since) >= STALLED_AFTER)
 }
 
 /// Says why an experiment does not go on, and does nothing else about it.
 pub(crate) async fn refuse(
     context: &Context,
-    memo: &mut Memo,
+    cached: &mut CachedState,
     experiment: &Arc<KinesisExperiment>,
-    trouble: Trouble,
+    stall: Stall,
 ) -> Result<Next, Error> {
     let stored = experiment.status.clone().unwrap_or_default();
     let mut status = stored.clone();
     status.observed_generation = experiment.metadata.generation;
     if !status.phase.ended() {
-        status.message = Some(trouble.message.clone());
+        status.message = Some(stall.message.clone());
     }
-    status::complete(&mut status, &stored, Some(&trouble), true, wall());
+    status::complete(&mut status, &stored, Some(&stall), true, wall());
     context.meters.observe_status(
         &context.title(experiment.as_ref()),
         experiment.namespace().as_deref(),
@@ -455,31 +472,31 @@ pub(crate) async fn refuse(
     if status != stored {
         info!(
             experiment = experiment.name_any(),
-            reason = trouble.reason,
-            why = trouble.message,
+            reason = stall.reason,
+            why = stall.message,
             "refused"
         );
         match status::write(&context.client, experiment, &status).await {
-            Ok(written) => memo.latest = Some(Arc::new(written)),
-            Err(error) if conflict(&error) => return Ok(outdated()),
+            Ok(written) => cached.latest = Some(Arc::new(written)),
+            Err(error) if conflict(&error) => return Ok(status_conflict()),
             Err(error) => return Err(Error::Status(error)),
         }
         context.meters.api_write("kinesisexperiments/status", "patch");
         events::publish(&context.recorder, experiment, events::between(&stored, &status)).await;
     }
-    let after = match (trouble.reason, status.phase) {
-        (limits::CROWDED, _) => PERIOD_QUEUE,
-        (_, phase) if phase == Phase::Pending || phase.ended() => PERIOD_IDLE,
-        _ => PERIOD_BLIND * 5,
+    let after = match (stall.reason, status.phase) {
+        (limits::AT_CAPACITY, _) => REQUEUE_QUEUED,
+        (_, phase) if phase == Phase::Pending || phase.ended() => REQUEUE_IDLE,
+        _ => REQUEUE_UNREACHABLE * 5,
     };
     Ok(next(after, Reconcile::Refused))
 }
 
-/// The next look when somebody else wrote: the watch is about to show what, and nothing is decided before.
-pub(crate) fn outdated() -> Next {
+/// Requeues after somebody else wrote the status: the watch is about to deliver it, and nothing is decided before that.
+pub(crate) fn status_conflict() -> Next {
     Next {
-        outdated: true,
-        ..next(AGAIN, Reconcile::Unchanged)
+        status_conflict: true,
+        ..next(REQUEUE_CONFLICT, Reconcile::Unchanged)
     }
 }
 
@@ -493,6 +510,6 @@ pub(crate) fn next(after: Duration, outcome: Reconcile) -> Next {
     Next {
         after,
         outcome,
-        outdated: false,
+        status_conflict: false,
     }
 }

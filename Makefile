@@ -108,7 +108,7 @@ clean: stop ## Stop everything, and delete logs and reports
 demo: build ## Play the guide's whole experiment and write its report
 	$(KINEX) run $(EXPERIMENT)
 
-test: ## Check format, lints and licences, then run all tests; needs root, or KUBECONFIG
+test: ## Check format, lints and licenses, then run all tests; needs root, or KUBECONFIG
 	@tests/cluster/while-building $(MAKE) --no-print-directory lint peers signals helm workspace-test
 	@tests/cluster/test
 
@@ -164,7 +164,7 @@ cluster-down: ## Stop that Kubernetes
 cluster-test: ## Run the tests that need a cluster: KUBECONFIG's, or one started for them
 	@tests/cluster/test
 
-lint: $(DENY) ## Check format, lints, licences and sources
+lint: $(DENY) ## Check format, lints, licenses and sources
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
 	$(DENY)/bin/cargo-deny check bans licenses sources

@@ -86,7 +86,7 @@ pub(crate) async fn obey<S: LeaseStore>(store: S, identity: Identity, stop: Canc
                         frozen_until = Some(Instant::now());
                     }
                 }
-                Err(error) => error!(%error, "ordered to freeze, and cannot"),
+                Err(error) => error!(%error, "cannot freeze as ordered"),
             },
             None => warn!(order = text, "not an order that is known"),
         }

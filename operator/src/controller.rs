@@ -330,7 +330,7 @@ async fn reconcile(object: Arc<Guarded>, context: Arc<Context>) -> Result<Action
 }
 
 fn after_failure(object: Arc<Guarded>, error: &Error, context: Arc<Context>) -> Action {
-    warn!(experiment = context.title(object.as_ref()), %error, "the look failed; it is tried again");
+    warn!(experiment = context.title(object.as_ref()), %error, "reconcile failed, retrying");
     context.meters.failed(match error {
         Error::Late(_) => Failure::Timeout,
         Error::Status(_) => Failure::Status,
@@ -341,7 +341,7 @@ fn after_failure(object: Arc<Guarded>, error: &Error, context: Arc<Context>) -> 
 
 /// An object that the API server took and that makes no sense here, of an older or newer definition.
 async fn invalid_object(object: &Guarded, why: &str, context: &Context) {
-    warn!(experiment = context.title(object), why, "the experiment cannot be read");
+    warn!(experiment = context.title(object), why, "cannot parse the experiment");
     context.meters.reconciled(Reconcile::Refused, Duration::ZERO);
     let event = Event {
         type_: EventType::Warning,

@@ -77,7 +77,7 @@ impl Candidate {
     pub(crate) async fn resign(self) {
         self.stop.cancel();
         if let Err(error) = self.task.await {
-            warn!(%error, "the election ended badly");
+            warn!(%error, "leader election failed");
         }
     }
 }

@@ -308,7 +308,7 @@ async fn advance(
             }
             Err(error) if conflict(&error) => {
                 context.meters.failed(Failure::Conflict);
-                debug!(experiment = name, "somebody wrote in between: decided again");
+                debug!(experiment = name, "status update conflict, retrying");
                 return Ok(status_conflict());
             }
             Err(error) => return Err(Error::Status(error)),

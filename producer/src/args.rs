@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-/// Send numbered records to a stream at a held rate.
+/// Send numbered records to a stream at a steady rate.
 ///
 /// Exit codes: 0 ended in good order, 1 failed, 2 wrong settings, 3 cannot connect.
 #[derive(Clone, Debug, clap::Args)]

@@ -1,4 +1,4 @@
-//! The producer program: numbered records at a held rate, and an account of what became of each number.
+//! The producer program: numbered records at a steady rate, and an account of what became of each number.
 //!
 //! What was acknowledged and what is uncertain goes to the producer's row in the application's workers' table, where
 //! whoever judges the delivery finds it. It knows nothing of leases.

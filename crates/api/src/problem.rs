@@ -84,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_slip_of_the_pen_is_recognised() {
+    fn a_slip_of_the_pen_is_recognized() {
         for (text, near) in [
             ("splits", Some("split")),
             ("Merge", Some("merge")),

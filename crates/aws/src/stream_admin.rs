@@ -249,7 +249,7 @@ impl StreamAdmin {
             };
             let (low, high) = (range(shard).min(range(adjacent)), range(shard).max(range(adjacent)));
             if low.end.checked_add(1) != Some(high.start) {
-                let message = format!("{shard} and {adjacent} are not neighbours: their hash ranges do not adjoin");
+                let message = format!("{shard} and {adjacent} are not neighbors: their hash ranges do not adjoin");
                 return Err(asked.fault(FaultKind::Invalid, message));
             }
             self.clients.reshard_slot().await;

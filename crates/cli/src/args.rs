@@ -28,7 +28,7 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Play an experiment on this machine and write its report
     Run(Box<run::Args>),
-    /// Say what a run came to, from its report; exit code 1 when its verdict is not Pass
+    /// Summarize a run from its report; exit code 1 unless its verdict is Pass
     Report {
         /// The report: its directory or its summary.json
         report: PathBuf,
@@ -49,13 +49,13 @@ pub(crate) enum Command {
 
     /// Serve Kinesis and DynamoDB on this machine, in memory
     Emulator(tools::emulator::Args),
-    /// Make the stream and the tables that are missing
+    /// Create the stream and the tables that do not exist yet
     Start(tools::setup::StartArgs),
-    /// Look whether endpoint, stream and tables are there and sound
+    /// Check that the endpoint, the stream and the tables exist and are usable
     Check(Target),
     /// Delete the stream and the tables
     Clean(tools::setup::CleanArgs),
-    /// Carry out the KinesisExperiments of a Kubernetes cluster
+    /// Run the operator for the KinesisExperiments of a Kubernetes cluster
     Operator {
         #[command(flatten)]
         args: Box<kinex_operator::Args>,
@@ -63,7 +63,7 @@ pub(crate) enum Command {
         #[arg(long, env = "KINEX_LOG_JSON")]
         log_json: bool,
     },
-    /// Read a stream as one worker, count and audit what comes
+    /// Read a stream as one worker, and count and audit its records
     Consumer {
         #[command(flatten)]
         args: Box<kinex_consumer::Args>,
@@ -73,7 +73,7 @@ pub(crate) enum Command {
     /// Stop the parent and let it go on, as its stdin says (started by consumers that obey orders)
     #[command(hide = true)]
     ChaosGuard,
-    /// Send numbered records to a stream at a held rate
+    /// Send numbered records to a stream at a steady rate
     Producer {
         #[command(flatten)]
         args: Box<kinex_producer::Args>,
@@ -95,9 +95,9 @@ pub(crate) enum Command {
     Timeline(tools::watch::TimelineArgs),
     /// Split shards in the middle
     Split(tools::reshard::SplitArgs),
-    /// Merge neighbouring shards
+    /// Merge adjacent shards
     Merge(tools::reshard::MergeArgs),
-    /// Change the number of workers of a local run
+    /// Scale the workers of a local run
     Scale(tools::reshard::ScaleArgs),
     /// Say what other workers or shards would do to the leases, and change nothing
     Plan(tools::plan::Args),

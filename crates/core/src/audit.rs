@@ -105,7 +105,7 @@ pub struct Term {
     pub worker: WorkerId,
     /// Which process of it.
     pub incarnation: Incarnation,
-    /// When the processor was initialised.
+    /// When the processor was initialized.
     pub started_ms: u64,
     /// When the first record was delivered.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -232,7 +232,7 @@ fn named_splits(listing: &[Shard], open: usize, count: usize, named: &[ShardId])
     named.iter().map(&mut once).collect()
 }
 
-/// `count` merges of neighbours, no shard in two of them, the narrowest results first (ties: the lower hash keys).
+/// `count` merges of neighbors, no shard in two of them, the narrowest results first (ties: the lower hash keys).
 ///
 /// When the narrowest pairs stand so that too few remain, pairs are taken along the hash keys instead, so that every
 /// number of merges that is possible is found.

@@ -56,7 +56,7 @@ pub trait StreamBench: Sync {
     ) -> impl Future<Output = (ShardId, SequenceNumber)> + Send;
     /// Splits a shard in the middle and waits until its children are there.
     fn split(&self, reader: &Self::Reader, shard: &ShardId) -> impl Future<Output = ()> + Send;
-    /// Merges two neighbours and waits until their child is there.
+    /// Merges two neighbors and waits until their child is there.
     fn merge(&self, reader: &Self::Reader, low: &ShardId, high: &ShardId) -> impl Future<Output = ()> + Send;
 }
 

@@ -462,7 +462,7 @@ impl<S: LeaseStore, R: StreamReader, F: ProcessorFactory> Worker<S, R, F> {
         match ended.await {
             Ok(ended) => ended,
             Err(_) => Err(Error::Panicked(match thread.join() {
-                Ok(()) => "it ended without a word".to_owned(),
+                Ok(()) => "the lease thread ended without an error".to_owned(),
                 Err(panic) => panic_text(panic.as_ref()),
             })),
         }

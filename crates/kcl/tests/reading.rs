@@ -122,7 +122,7 @@ async fn reading_goes_on_inside_an_aggregate() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bad_aggregate_is_delivered_raw_and_its_neighbours_are_intact() {
+async fn a_bad_aggregate_is_delivered_raw_and_its_neighbors_are_intact() {
     let script = Script::new(1);
     let shard = script.stream.open_shards().remove(0);
     let good = aggregate::sealed(&aggregate::message(&[("a", "one"), ("b", "two")]));

@@ -1,4 +1,4 @@
-//! Logs: on stderr, as fields, without colour codes, and without floods.
+//! Logs: on stderr, as fields, without color codes, and without floods.
 
 mod flood;
 

@@ -151,7 +151,7 @@ async fn a_split_that_cannot_be_is_refused_with_the_reason() {
 }
 
 #[tokio::test]
-async fn shards_that_are_no_neighbours_are_not_merged() {
+async fn shards_that_are_no_neighbors_are_not_merged() {
     let bench = Bench::start().await;
     let streams = bench.clients.streams();
     streams.create("orders", 3).await.expect("create");

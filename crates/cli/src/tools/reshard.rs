@@ -29,7 +29,7 @@ pub(crate) struct SplitArgs {
 pub(crate) struct MergeArgs {
     #[command(flatten)]
     target: Target,
-    /// How many pairs of neighbours
+    /// How many pairs of neighbors
     #[arg(long, value_name = "N", default_value_t = 1)]
     count: usize,
 }
@@ -103,7 +103,7 @@ pub(crate) async fn split(args: &SplitArgs, output: Format) -> anyhow::Result<Co
     done(&at, changes, output).await
 }
 
-/// Merges neighbours pair by pair; nothing is merged when not all pairs are there.
+/// Merges neighbors pair by pair; nothing is merged when not all pairs are there.
 pub(crate) async fn merge(args: &MergeArgs, output: Format) -> anyhow::Result<Code> {
     let at = args.target.connect().await?;
     let streams = at.clients.streams();

@@ -129,7 +129,7 @@ fn check_merge(text: &str, count: usize, expected: &str) {
 }
 
 #[test]
-fn the_narrowest_separate_neighbours_are_merged() {
+fn the_narrowest_separate_neighbors_are_merged() {
     check_merge("a:8 b:4 c:4 d:2 e:2 f:8", 2, "d+e b+c");
     check_merge("a:8 b:1 c:1 d:8", 1, "b+c");
 }

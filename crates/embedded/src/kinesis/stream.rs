@@ -69,7 +69,7 @@ impl Distribution {
 pub(super) enum Reshard {
     /// Closes a shard and opens two, the second of which starts at this hash key.
     Split { shard: u32, at: u128 },
-    /// Closes two neighbours, lower range first, and opens one.
+    /// Closes two neighbors, lower range first, and opens one.
     Merge { lower: u32, upper: u32 },
 }
 

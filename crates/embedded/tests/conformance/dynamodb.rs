@@ -1,4 +1,4 @@
-//! DynamoDB: what a lease table and its neighbours need of it.
+//! DynamoDB: what a lease table and its neighbors need of it.
 
 mod reads;
 mod tables;

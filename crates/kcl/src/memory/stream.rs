@@ -153,7 +153,7 @@ impl MemoryStream {
         children
     }
 
-    /// Closes two neighbours and opens one in their place.
+    /// Closes two neighbors and opens one in their place.
     pub fn merge(&self, low: &ShardId, high: &ShardId) -> ShardId {
         let mut state = self.state();
         let range = HashRange {

@@ -138,7 +138,7 @@ fn each_pod_reaches_what_it_needs_and_nothing_else() {
     );
     let (consumer, producer) = (worker("consumer", NAMESPACE), worker("producer", NAMESPACE));
     let (prometheus, dns) = (stranger("monitoring"), stranger("kube-system"));
-    let (neighbour, api) = (stranger(NAMESPACE), outside(API_SERVER));
+    let (neighbor, api) = (stranger(NAMESPACE), outside(API_SERVER));
     let check = |who: &str, wanted: bool, from: &End, to: &End, port: u64| {
         assert_eq!(reaches(&objects, from, to, port), wanted, "{who}, port {port}");
     };
@@ -153,7 +153,7 @@ fn each_pod_reaches_what_it_needs_and_nothing_else() {
             &outside("169.254.169.254"),
             80,
         );
-        check("a client to a neighbour", false, client, &neighbour, 80);
+        check("a client to a neighbor", false, client, &neighbor, 80);
     }
     check("the operator to the API server", true, &operator, &api, 443);
     check(
@@ -178,7 +178,7 @@ fn each_pod_reaches_what_it_needs_and_nothing_else() {
         &outside("198.51.100.7"),
         443,
     );
-    check("a neighbour to the endpoint", false, &neighbour, &endpoint, 4566);
+    check("a neighbor to the endpoint", false, &neighbor, &endpoint, 4566);
     check(
         "another namespace's worker to the endpoint",
         false,
@@ -188,7 +188,7 @@ fn each_pod_reaches_what_it_needs_and_nothing_else() {
     );
     for server in [&operator, &consumer, &producer] {
         check("Prometheus to metrics", true, &prometheus, server, 9090);
-        check("a neighbour to metrics", false, &neighbour, server, 9090);
+        check("a neighbor to metrics", false, &neighbor, server, 9090);
     }
 }
 

@@ -215,7 +215,7 @@ impl Model {
         assert_eq!(
             one.hash_range.end + 1,
             other.hash_range.start,
-            "only neighbours can be merged"
+            "only neighbors can be merged"
         );
         self.close(left);
         self.close(right);

@@ -37,7 +37,7 @@ fn action(lots: &mut Lots, open: &mut u32) -> Action {
             let select = [ShardSelect::Widest, ShardSelect::Hottest, ShardSelect::Oldest][lots.below(3)].clone();
             Action::Split { count, select }
         }
-        // Two pairs of neighbours are found among any six shards, one among any two.
+        // Two pairs of neighbors are found among any six shards, one among any two.
         1 if *open >= 2 => {
             let count = 1 + lots.below(if *open >= 6 { 2 } else { 1 }) as u32;
             *open -= count;

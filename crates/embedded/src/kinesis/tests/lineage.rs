@@ -192,7 +192,7 @@ proptest! {
                     prop_assert!(open.iter().any(|shard| shard["ShardId"] == answer["ShardId"]));
                     put.push(format!("{key} {}", put.len()));
                 }
-                // What may not be done now (UPDATING, too narrow, no neighbour) is refused and changes nothing.
+                // What may not be done now (UPDATING, too narrow, no neighbor) is refused and changes nothing.
                 Step::Split { nth, at } => {
                     let shard = &open[nth % open.len()];
                     let (first, last) = range(shard);

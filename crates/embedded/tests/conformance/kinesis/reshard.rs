@@ -16,7 +16,7 @@ pub(super) fn all(at: &Kinesis) -> Vec<Check> {
         "a closed shard ends and names its children" => shard_end,
         "children start after their parent's end" => lineage_order,
         "a merge opens one child with two parents" => merge,
-        "shards that are not neighbours are not merged" => merge_apart,
+        "shards that are not neighbors are not merged" => merge_apart,
         "UpdateShardCount doubles evenly" => scale_up,
         "UpdateShardCount halves evenly" => scale_down,
         "UpdateShardCount stays between half and double" => scale_bounds,

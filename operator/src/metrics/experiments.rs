@@ -188,7 +188,7 @@ const METRICS: &[Metric] = &[
     },
     Metric {
         name: "step_moves",
-        help: "Leases that changed executor for a step",
+        help: "Leases that changed hands for a step",
         unit: None,
         series: |seen| by_step(seen, |step| step.moves.map(f64::from)),
     },

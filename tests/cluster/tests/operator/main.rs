@@ -7,6 +7,7 @@ mod chart;
 mod crashes;
 mod guide;
 mod leaving;
+mod partition;
 mod refusals;
 mod rollout;
 mod sharing;

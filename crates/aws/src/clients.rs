@@ -70,7 +70,9 @@ impl Clients {
                 return Err(misconfigured(format!("`{url}` is no endpoint: {flaw}")));
             }
         }
-        let connections = Connections::of(|name| std::env::var(name).ok()).map_err(misconfigured)?;
+        let plain = |url: &Option<String>| url.as_ref().is_some_and(|url| url.starts_with("http://"));
+        let tls = access.send_credentials || ![&kinesis, &dynamodb].into_iter().all(plain);
+        let connections = Connections::of(tls, |name| std::env::var(name).ok()).map_err(misconfigured)?;
         let custom = connections.clone().within(access.addresses.clone());
         let all_custom = kinesis.is_some() && dynamodb.is_some();
         let aws = if all_custom && !access.send_credentials {
@@ -106,7 +108,7 @@ impl Clients {
     /// # Errors
     /// `Invalid` when a configuration has no region, no credentials provider, or an endpoint that is no http(s) URL.
     pub fn with_config(kinesis: &SdkConfig, dynamodb: &SdkConfig) -> Result<Self, Fault> {
-        let connections = Connections::of(|name| std::env::var(name).ok()).map_err(misconfigured)?;
+        let connections = Connections::of(true, |name| std::env::var(name).ok()).map_err(misconfigured)?;
         let requests = Requests::default();
         let wire = |service, config| Wire::of_user(service, config, &connections, &requests);
         Ok(Self::on(

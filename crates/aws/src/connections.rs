@@ -61,11 +61,12 @@ fn without_user(url: &str) -> String {
 }
 
 impl Connections {
-    /// What the environment says.
+    /// What the environment says. `tls`: some endpoint is an https one; otherwise the certificates do not matter, and a local
+    /// endpoint works whatever the variable says.
     ///
     /// # Errors
     /// With the name of the variable when a proxy is no http(s) URL, or the file of certificates cannot be read or has none.
-    pub(crate) fn of(env: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
+    pub(crate) fn of(tls: bool, env: impl Fn(&str) -> Option<String>) -> Result<Self, String> {
         let given = |name: &str| env(name).filter(|value| !value.trim().is_empty());
         let first = |names: &[&'static str]| -> Result<Option<Proxy>, String> {
             let found = names.iter().find_map(|name| Some((*name, given(name)?)));
@@ -77,11 +78,16 @@ impl Connections {
         } else {
             &["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"]
         };
+        let https = first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])?;
+        let http = first(http)?;
+        let secured = |proxy: &Proxy| proxy.url.starts_with("https://");
+        let tls = tls || [&https, &http].into_iter().flatten().any(secured);
+        let bundle = given(CA_BUNDLE).filter(|_| tls);
         Ok(Self {
-            https: first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])?,
-            http: first(http)?,
+            https,
+            http,
             direct: given("NO_PROXY").or_else(|| given("no_proxy")),
-            trusted: given(CA_BUNDLE).map(|path| certificates(path.trim())).transpose()?,
+            trusted: bundle.map(|path| certificates(path.trim())).transpose()?,
             addresses: None,
         })
     }
@@ -230,7 +236,7 @@ mod tests {
     use super::*;
 
     fn of(variables: &[(&str, &str)]) -> Result<Connections, String> {
-        Connections::of(|name| {
+        Connections::of(true, |name| {
             let found = variables.iter().find(|(variable, _)| *variable == name);
             found.map(|(_, value)| (*value).to_owned())
         })

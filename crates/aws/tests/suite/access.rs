@@ -275,6 +275,9 @@ fn certificates_that_are_none_are_named_before_anything_is_sent() {
             "{said}"
         );
     }
+    let plain = Listener::start(|_| summary());
+    let said = asked_elsewhere(&[("AWS_CA_BUNDLE", "/nonexistent"), ("TEST_ENDPOINT", &plain.url())]);
+    assert_eq!(said, "orders", "without TLS they do not matter");
 }
 
 #[tokio::test]

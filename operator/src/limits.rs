@@ -148,13 +148,10 @@ fn endpoint(spec: &Spec, settings: &Settings) -> Option<Refusal> {
 }
 
 fn replicas(spec: &Spec, limits: &Limits) -> Option<Refusal> {
-    let scaled = spec.steps.iter().filter_map(|step| match step.action {
-        Action::Scale { replicas } => Some((format!("step `{}`", step.name), replicas)),
-        _ => None,
-    });
-    let mut asked = std::iter::once(("spec.replicas".to_owned(), spec.replicas)).chain(scaled);
     let most = limits.replicas_max;
-    asked.find(|(_, replicas)| *replicas > most).map(|(who, replicas)| Refusal {
+    let (step, replicas) = spec.fleet_sizes().find(|(_, replicas)| *replicas > most)?;
+    let who = step.map_or("spec.replicas".to_owned(), |step| format!("step `{step}`"));
+    Some(Refusal {
         reason: "TooManyReplicas",
         message: format!(
             "{who} asks for {replicas} workers, and the operator allows {most} (--max-replicas): ask for fewer, or have \

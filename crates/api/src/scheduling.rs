@@ -81,6 +81,15 @@ impl TolerationOperator {
     }
 }
 
+/// What a taint does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[allow(missing_docs, reason = "the field that has the type describes its values")]
+pub enum TaintEffect {
+    NoSchedule,
+    PreferNoSchedule,
+    NoExecute,
+}
+
 impl TaintEffect {
     /// Its name in a pod.
     pub fn as_str(self) -> &'static str {
@@ -90,13 +99,4 @@ impl TaintEffect {
             Self::NoExecute => "NoExecute",
         }
     }
-}
-
-/// What a taint does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[allow(missing_docs, reason = "the field that has the type describes its values")]
-pub enum TaintEffect {
-    NoSchedule,
-    PreferNoSchedule,
-    NoExecute,
 }

@@ -47,6 +47,11 @@ impl fmt::Debug for Proxy {
 }
 
 impl Proxy {
+    /// Whether the proxy itself is spoken to with TLS.
+    fn secured(&self) -> bool {
+        self.url.starts_with("https://")
+    }
+
     /// The URL without user name and password.
     fn shown(&self) -> String {
         without_user(&self.url)
@@ -80,8 +85,7 @@ impl Connections {
         };
         let https = first(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])?;
         let http = first(http)?;
-        let secured = |proxy: &Proxy| proxy.url.starts_with("https://");
-        let tls = tls || [&https, &http].into_iter().flatten().any(secured);
+        let tls = tls || [&https, &http].into_iter().flatten().any(Proxy::secured);
         let bundle = given(CA_BUNDLE).filter(|_| tls);
         Ok(Self {
             https,
@@ -110,7 +114,7 @@ impl Connections {
     /// A client for any https URL. What hands out credentials on this machine or instance is http, and asked directly.
     pub(crate) fn https(&self) -> SharedHttpClient {
         match &self.https {
-            Some(proxy) => self.through(proxy, true, true),
+            Some(proxy) => self.through(proxy, true),
             None => self.https_directly(),
         }
     }
@@ -119,7 +123,7 @@ impl Connections {
     pub(crate) fn client(&self, url: &str) -> SharedHttpClient {
         let tls = !url.starts_with("http://");
         match self.proxy_for(url) {
-            Some(proxy) => self.through(proxy, tls, tls || proxy.url.starts_with("https://")),
+            Some(proxy) => self.through(proxy, tls),
             None => match &self.addresses {
                 Some(rule) => Builder::new()
                     .tls_provider(Provider::Rustls(CryptoMode::Ring))
@@ -155,8 +159,9 @@ impl Connections {
             .filter(|_| !on_this_machine(url) && !self.direct.as_deref().is_some_and(|list| names(list, host(url))))
     }
 
-    /// A client that asks through a proxy; `tls`: the endpoint is an https one, `secured`: TLS is needed on the way.
-    fn through(&self, proxy: &Proxy, tls: bool, secured: bool) -> SharedHttpClient {
+    /// A client that asks through a proxy; `tls`: the endpoint is an https one.
+    fn through(&self, proxy: &Proxy, tls: bool) -> SharedHttpClient {
+        let secured = tls || proxy.secured();
         let (config, trust) = (self.config(proxy, tls), self.trust(secured));
         Builder::new().build_with_connector_fn(move |settings, components| {
             let mut connector = Connector::builder().proxy_config(config.clone());

@@ -1,6 +1,6 @@
 //! The limit on open files: a run serves the endpoints of its whole fleet from one process.
 
-use kinex_core::experiment::{Action, Spec};
+use kinex_core::experiment::Spec;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::exit::{Code, Stop};
@@ -26,7 +26,7 @@ pub(super) fn raise_limit(spec: &Spec) -> Result<(), Stop> {
     );
     // `None` is no limit.
     let limit = if raised.is_ok() { maximum } else { current };
-    let workers = most_workers(spec);
+    let workers = spec.fleet_sizes().map(|(_, workers)| workers).max().unwrap_or_default();
     let needed = BASE + PER_WORKER * u64::from(workers);
     match limit {
         Some(limit) if limit < needed => Err(Stop::new(
@@ -36,13 +36,4 @@ pub(super) fn raise_limit(spec: &Spec) -> Result<(), Stop> {
         .next(format!("allow more with `ulimit -n {needed}`, then run it again"))),
         _ => Ok(()),
     }
-}
-
-/// The largest fleet that the manifest asks for.
-fn most_workers(spec: &Spec) -> u32 {
-    let scaled = spec.steps.iter().filter_map(|step| match step.action {
-        Action::Scale { replicas } => Some(replicas),
-        _ => None,
-    });
-    scaled.chain([spec.replicas]).max().unwrap_or_default()
 }

@@ -34,6 +34,17 @@ pub struct Spec {
     pub fingerprint: String,
 }
 
+impl Spec {
+    /// The numbers of workers that the manifest asks for: its own, without a step, and those of its scale steps by their names.
+    pub fn fleet_sizes(&self) -> impl Iterator<Item = (Option<&str>, u32)> {
+        let scaled = self.steps.iter().filter_map(|step| match step.action {
+            Action::Scale { replicas } => Some((Some(step.name.as_str()), replicas)),
+            _ => None,
+        });
+        std::iter::once((None, self.replicas)).chain(scaled)
+    }
+}
+
 /// The stream of an experiment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stream {
